@@ -503,3 +503,16 @@ def tallying(hook: Hook) -> Hook:
 def tallies(hook: Any) -> bool:
     """Return whether a hook is marked by `tallying`."""
     return bool(getattr(hook, "tallies", False))
+
+
+def of_model(carry: Any) -> Any:
+    """Return the model's part of a carry, which a rule may have put traces beside, or several rules theirs.
+
+    >>> from collections import namedtuple
+    >>> of_model(namedtuple("Carried", "model traces")("state", ())), of_model("state")
+    ('state', 'state')
+    """
+    parts = getattr(carry, "parts", None)
+    if isinstance(carry, tuple) and isinstance(parts, tuple) and parts:
+        return of_model(parts[0])
+    return carry.model if isinstance(carry, tuple) and hasattr(carry, "traces") and hasattr(carry, "model") else carry

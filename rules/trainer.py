@@ -31,7 +31,7 @@ from rules.models.admission import UnfitModel, admit, admit_teachers, warn_unask
 from rules.models.continuing import naming_carry, require_carry, require_own_carry
 from rules.models.questions import Answers, ask
 from rules.models.readout import NotFound, require_read_out
-from rules.optional import begin_epoch, lacks, method_of, offers, reasons, takes, tissue
+from rules.optional import begin_epoch, lacks, method_of, of_model, offers, reasons, takes, tissue
 from rules.parallel import admit_team, divided, require_alike
 from rules.preparing import admitted_precision, lazy, require_known, require_whole, reseed, shape, undone_if_it_raises
 from rules.processes import Traffic
@@ -488,8 +488,9 @@ class Trainer:
         return torch.autocast(device, torch.bfloat16) if self.precision == "bf16" else nullcontext()
 
     def _look(self, batch: Batch, credit: Credit) -> tuple[tuple[Finding, ...], tuple[Work, ...]]:
+        shown = batch._replace(carry=of_model(batch.carry))
         findings, worked = self.monitor.look(
-            self.model, batch, self.parameters, credit, self.optimizer, self.rule.credit.asks
+            self.model, shown, self.parameters, credit, self.optimizer, self.rule.credit.asks
         )
         for finding in findings if self.team.first else ():
             warnings.warn(f"step {self.steps + 1}: {finding}", HealthWarning, stacklevel=3)

@@ -112,7 +112,11 @@ class Monitor:
         found = [
             *uncounted,
             *(each for each in self._firing(model, batch) if asks or each.kind != "silent"),
-            *(check_credit(felt, credit, self.settings.vanishing) if self._asked(credit) else ()),
+            *(
+                check_credit(felt, credit, self.settings.vanishing)
+                if self._asked(credit) and not credit.findings
+                else ()
+            ),
             *self._growth(parameters, credit),
             *self._rest(parameters, credit),
             *bounded(parameters, optimizer, self.settings.bounded),

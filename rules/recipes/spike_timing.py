@@ -103,7 +103,7 @@ def voltage_stdp(
     objective: Loss = "assignment",
     homeostasis: float = 0.0,
     target: float = 0.0,
-    normalise: bool = False,
+    normalise: bool = True,
     high: float | None = None,
     **voltage: Any,
 ) -> LearningRule:

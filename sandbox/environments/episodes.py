@@ -14,6 +14,7 @@ from rules.credit.online import Online
 from rules.credit.spike_timing import RewardSTDP
 from rules.fields import check_fields
 from rules.forward import run_model
+from rules.optional import of_model
 from rules.seeds import seeded
 from sandbox.environments.protocol import Environment, admitted
 
@@ -155,7 +156,7 @@ def _episodes(world: Environment, model: nn.Module, how: Episodes, trainer: Trai
         total = torch.zeros(world.copies)
         for _ in range(how.longest):
             x = how.encoded(observation, rng)
-            run = run_model(model, Batch(x, carry=carry if trainer is None else getattr(carry, "model", carry)))
+            run = run_model(model, Batch(x, carry=carry if trainer is None else of_model(carry)))
             if run.output.shape[2] != world.actions:
                 raise ValueError(
                     f"the network has {run.output.shape[2]} outputs, and {type(world).__name__} has {world.actions} "

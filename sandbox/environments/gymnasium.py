@@ -20,12 +20,7 @@ class Gymnasium:
 
     Raises:
         ImportError: without Gymnasium.
-<<<<<<< HEAD
-        ValueError: for no copies, and for an environment whose actions are not a choice or whose observation is not a
-            vector.
-=======
         ValueError: for no copies, and for an environment without a choice of actions or a vector to see.
->>>>>>> a3c1e55dde8f4587968fbee57835e1264ca78a28
     """
 
     def __init__(self, name: str, copies: int = 1, **options: Any) -> None:

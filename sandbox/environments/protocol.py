@@ -49,7 +49,7 @@ def require_actions(action: Tensor, environment: Environment) -> None:
 
 
 def admitted(environment: Environment, moved: Moved) -> Moved:
-    """Return what a step did; raise ValueError for other shapes than the protocol has, and rewards that are no numbers.
+    """Return what a step did; raise ValueError for anything but the protocol's, and rewards that are not finite.
 
     >>> from sandbox.environments import Bandit
     >>> world = Bandit(copies=2)
@@ -58,6 +58,11 @@ def admitted(environment: Environment, moved: Moved) -> Moved:
     """
     name, copies = type(environment).__name__, environment.copies
     wanted = {"observation": (copies, environment.observations), "reward": (copies,), "ended": (copies,)}
+    if not isinstance(moved, Moved):
+        raise ValueError(
+            f"the step of {name} returned a {type(moved).__name__}: return sandbox.environments.Moved(observation, "
+            "reward, ended), tensors of its copies"
+        )
     for field, shape in wanted.items():
         found = tuple(getattr(moved, field).shape)
         if found != shape:

@@ -43,6 +43,7 @@ def plastic(neuron: Any, body: Body, label: Any, frame: Frame, window: Window, b
     options = (
         tuple(p.ndim > 0 for p in row.params),
         window.pairing == "nearest",
+        window.read != "before",
         window.read == "after",
         -1 if window.shape == "causal" else 1,
         window.triplets,

@@ -224,7 +224,7 @@ def lines(window: Window) -> dict[str, dict[str, str]]:
     found = {}
     for side, trace in (("pre", "x"), ("post", "y")):
         fast, slow = f"{trace} {add}", f"{trace}2 {add}"
-        if window.read == "after":
+        if window.read == "after" or (window.read == "in_turn" and side == "pre"):
             found[side] = {"fast": fast, "read": weigh[side], "slow": slow}
         else:
             found[side] = {"read": weigh[side], "slow": f"{fast}; {slow}"}

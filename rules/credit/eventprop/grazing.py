@@ -49,7 +49,7 @@ def warn_of_grazing(name: str, slopes: Tensor, times: Tensor, limit: float) -> i
     if not len(low):
         return 0
     at = low.unbind(1)
-    rows = zip(slopes[at].tolist(), low[:, :2].tolist(), times[at].tolist(), strict=True)
+    rows = zip(slopes[at].cpu().tolist(), low[:, :2].cpu().tolist(), times[at].cpu().tolist(), strict=True)
     found = [*grazing_spikes(name, [Place(slope, sample, cell, time) for slope, (sample, cell), time in rows])]
     rest = f"\nand {len(found) - SHOWN} others" if len(found) > SHOWN else ""
     warnings.warn("\n".join(map(str, found[:SHOWN])) + rest, HealthWarning, stacklevel=4)

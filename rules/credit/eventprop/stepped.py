@@ -85,7 +85,7 @@ def currents_adjoint(cells: Linear, seen: Steep, worth: Tensor, recurrent: Tenso
     later = torch.cat([worth[1:], torch.zeros_like(worth[:1])])
     jumps = (worth - later) * seen.inverse / cells.dt
     state = [torch.zeros_like(worth[0]) for _ in cells.driven]
-    kept, driven = cells.kept.tolist(), cells.driven.tolist()
+    kept, driven = cells.kept.cpu().tolist(), cells.driven.cpu().tolist()
     near, far = torch.zeros_like(worth[0]), torch.zeros_like(worth[0])  # R^T D[t+1] and R^T D[t+2]
     for t in range(len(worth) - 1, -1, -1):
         state[0] = state[0] * seen.ratio[t] + jumps[t]

@@ -171,7 +171,8 @@ def once(
         torch.where(signal != 0, signal, trace) if window.pairing == "nearest" else trace + signal
         for trace, signal in zip(faded, (pre, post, pre, post), strict=False)
     ]
-    x, y = after[:2] if window.read == "after" else faded[:2]
+    x = faded[0] if window.read == "before" else after[0]
+    y = after[1] if window.read == "after" else faded[1]
     down, up = window.a_minus * pre, window.a_plus * post
     if window.triplets:
         down, up = down + window.triplet_minus * pre * faded[2], up + window.triplet_plus * post * faded[3]

@@ -13,7 +13,7 @@ from torch import Tensor
 from rules.errors import unknown
 from rules.fields import at_least, check_fields
 
-CHOICES = {"pairing": ("all", "nearest"), "shape": ("causal", "symmetric"), "read": ("after", "before")}
+CHOICES = {"pairing": ("all", "nearest"), "shape": ("causal", "symmetric"), "read": ("after", "before", "in_turn")}
 
 
 class Term(NamedTuple):
@@ -43,7 +43,8 @@ class Window:
         pairing: "all" pairs, or "nearest".
         shape: "causal", or "symmetric", in which pairs of either order strengthen.
         read: x and y are read "after" the spikes of the step are added, so that two spikes in one step are a pair of
-            both orders; or "before", so that they are none.
+            both orders; "before", so that they are none; or "in_turn", inputs before cells, so that they are a pair in
+            which pre comes before post, as where Brian2 runs `on_pre` and then `on_post`.
         triplet_plus: amplitude of post-pre-post triplets, 0 by default.
         triplet_minus: amplitude of pre-post-pre triplets, 0 by default.
         tau_x: time constant of x2 [ms], 101 by default.
@@ -69,7 +70,7 @@ class Window:
     tau_minus: float = 20.0
     pairing: Literal["all", "nearest"] = "all"
     shape: Literal["causal", "symmetric"] = "causal"
-    read: Literal["after", "before"] = "after"
+    read: Literal["after", "before", "in_turn"] = "after"
     triplet_plus: float = 0.0
     triplet_minus: float = 0.0
     tau_x: float = 101.0
@@ -117,7 +118,7 @@ class Window:
         require_traces(starts, [source for source, _ in kept])
         shown, ends = [], []
         for number, ((source, tau), start) in enumerate(zip(kept, starts, strict=True)):
-            after = self.read == "after" and number < 2
+            after = number < 2 and (self.read == "after" or (self.read == "in_turn" and number == 0))
             rows, end = filtered(source, math.exp(-dt / tau), start, self.pairing == "nearest", after)
             shown.append(rows)
             ends.append(end)

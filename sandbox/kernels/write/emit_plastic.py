@@ -16,7 +16,8 @@ class Plastic(NamedTuple):
     structure: Structure
     each: tuple[bool, ...]  # whether a parameter has a value for each cell
     nearest: bool  # a spike sets its trace, in place of adding to it
-    after: bool  # traces are read after the spikes of the step are added
+    entry_after: bool  # traces of inputs are read after the spikes of the step are added
+    cell_after: bool  # those of cells, likewise
     sign: int  # of what inputs change: -1, or 1 in a symmetric window
     triplets: bool
     low: bool  # whether there is such a bound
@@ -57,13 +58,16 @@ def forward(spec: Plastic, double: bool) -> tuple[str, list[str], list[str]]:
     cells(to, spec.structure, Numba, spec.each, "p", "", {"out": "spikes", "x": "total"})
     to.write("n = int64(0)")
     to.loop("for j in range(hi):", to.put("out", "i + j", to.at("spikes", "j")), *_listed(to, "new", "n"))
-    if spec.after:
-        _mark(to, spec, "")
-    _change(to, spec)
-    if not spec.after:
-        _mark(to, spec, "")
+    for at_end in (False, True):
+        if spec.entry_after is not at_end:
+            _mark_entries(to, spec, "x")
+        if spec.cell_after is not at_end:
+            _mark_cells(to, spec, "y")
+        if not at_end:
+            _change(to, spec)
     if spec.triplets:
-        _mark(to, spec, "2")
+        _mark_entries(to, spec, "x2")
+        _mark_cells(to, spec, "y2")
     to.loop("for e in range(n):", "store(now, e, load(new, e))")
     to.write("count = n")
     return to.text(False), to.reals, to.whole
@@ -86,13 +90,16 @@ def _heard(to: Source, *body: str) -> None:
     to.loop("for e in range(count):", *head, *body)
 
 
-def _mark(to: Source, spec: Plastic, which: str) -> None:
-    """Write the spikes of the step into the traces, the fast or the slow ones."""
-    x, y = f"x{which}", f"y{which}"
+def _mark_entries(to: Source, spec: Plastic, x: str) -> None:
+    """Write the spikes of the inputs in this step, and what cells hear, into a trace."""
     line = to.put(x, "pre", "size" if spec.nearest else f"{to.at(x, 'pre')} + size")
     _inputs(to, line)
     if spec.recurrent:
         _heard(to, line)
+
+
+def _mark_cells(to: Source, spec: Plastic, y: str) -> None:
+    """Write the spikes of the cells in this step into a trace."""
     fired = to.at("spikes", "j")
     line = to.put(y, "j", fired if spec.nearest else f"{to.at(y, 'j')} + {fired}")
     to.loop("for e in range(n):", "j = int64(load(new, e))", line)

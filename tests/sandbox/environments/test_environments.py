@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import pytest
 import torch
@@ -198,3 +199,21 @@ def test_rules_that_cannot_wait_for_a_reward_are_refused():
 def test_bad_options_are_refused(make, said):
     with pytest.raises(ValueError, match=said):
         make()
+
+
+def test_a_step_that_returns_a_plain_tuple():
+    class Loose(Bandit):
+        def step(self, action):
+            return tuple(super().step(action))
+
+    with pytest.raises(ValueError, match="the step of Loose returned a tuple: return sandbox.environments.Moved"):
+        play(Loose(copies=2), net(), Episodes(number=1))
+
+
+def test_health_is_looked_at_within_an_episode():
+    """The network is shown with its own carry, without the traces of the rule."""
+    looking = rules.Trainer(net(), rules.make("r_stdp"), health=rules.Health(every=2))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        learn(Bandit(copies=2, delay=2), looking, Episodes(number=2, steps=5))
+    assert not [each for each in said if "not checked" in str(each.message)]

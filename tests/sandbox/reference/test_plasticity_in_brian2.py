@@ -19,6 +19,8 @@ TRIPLETS = {"triplet_plus": 0.6, "triplet_minus": 0.3}
 WINDOWS = {
     "pairs": {},
     "pairs before": {"read": "before"},
+    "pairs in turn": {"read": "in_turn"},
+    "triplets in turn": {**TRIPLETS, "read": "in_turn"},
     "nearest": {"pairing": "nearest"},
     "nearest before": {"pairing": "nearest", "read": "before"},
     "symmetric": {"shape": "symmetric"},

@@ -126,7 +126,7 @@ def test_a_convolution():
     [
         SMALL,
         Window(a_plus=0.02, a_minus=0.01, read="before", pairing="nearest", shape="symmetric"),
-        Window(a_plus=0.01, a_minus=0.01, triplet_plus=0.02, triplet_minus=0.01),
+        Window(a_plus=0.01, a_minus=0.01, triplet_plus=0.02, triplet_minus=0.01, read="in_turn"),
     ],
 )
 def test_the_kernel_is_the_loop(neuron, bounds, window, monkeypatch):
