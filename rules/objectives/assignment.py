@@ -21,7 +21,7 @@ class ReadOut(nn.Module, Objective):
 
     `rules.Trainer.fit_read_out(loader)` fits them to labelled samples: the model runs and does not learn. Runs of
     `sandbox` do so before each evaluation, on training samples. The rates are spikes for each step of the last layer
-    that puts out zeros and ones, or of the output where no recorded layer does. The loss that an evaluation reports is
+    that fires, or of the output where no recorded layer does. The loss that an evaluation reports is
     the cross-entropy of the scores of `Probe`, and the share of wrong answers of `Assignment`.
 
     Raises:
@@ -58,7 +58,7 @@ class ReadOut(nn.Module, Objective):
                     f"{seen}: hand fit_read_out a loader of (x, y)"
                 )
             rates.append(self.rates(run, lengths_of(run, batch)).detach())
-            classes.append(batch.y)
+            classes.append(batch.y.long())
         if not rates:
             raise ValueError("fit_read_out got no batch: hand it the labelled samples once more, as a list or a loader")
         x, y = torch.cat(rates), torch.cat(classes)
@@ -191,12 +191,13 @@ ITERATIONS = 500  # of L-BFGS, which stops by itself where the gradient is 0
 def heard(run: Run) -> Tensor:
     """Return what the last layer that fires puts out, `[T, B, cells]`, or the output of the run if no layer fires.
 
-    A layer fires if its outputs are zeros and ones, and not its membranes themselves.
+    A layer fires if its outputs are numbers of spikes, 0, 1 or more in a step, and not its membranes themselves.
 
     >>> heard(Run(torch.full((1, 1, 2), 0.5))).tolist()
     [[[0.5, 0.5]]]
     """
     for trace in reversed(run.traces):
-        if bool(((trace.post == 0) | (trace.post == 1)).all()) and not torch.equal(trace.post, trace.u):
+        whole = bool(((trace.post >= 0) & (trace.post == trace.post.round())).all())
+        if whole and not torch.equal(trace.post, trace.u):
             return trace.post[: len(run.output)].flatten(2)  # the first steps alone, where no more are asked about
     return run.output.flatten(2)

@@ -199,6 +199,10 @@ class NormalisedOptimizer(Eager, Tissue):
         for p, total in zip(self._matrices, self.totals, strict=True):
             self.state[p]["total"] = total
 
+    def __getstate__(self) -> dict[str, Any]:
+        mine = ("recipe", "inner", "totals", "_known", "_matrices", "_inputs_first", "_begun")
+        return {**super().__getstate__(), **{name: self.__dict__[name] for name in mine}}
+
     def _scaled(self, entries: Iterable[Entry]) -> list[nn.Parameter]:
         """Return the parameters that are scaled: matrices and kernels, of those known to weigh signals."""
         return [p for _, p in entries if p.ndim >= 2 and (self._known is None or id(p) in self._known)]
@@ -231,7 +235,8 @@ class NormalisedOptimizer(Eager, Tissue):
         p.clamp_(self.recipe.low, self.recipe.high)
         now = self._sums(p)
         off = (now - total).abs() > ROUNDING * torch.finfo(p.dtype).eps * total  # others have their sum already
-        p.copy_(torch.where(now > 0, torch.where(off, p * (total / now), p), kept))
+        tiny = now <= total * torch.finfo(p.dtype).tiny ** 0.5  # whose scale would be out of range
+        p.copy_(torch.where(tiny, kept, torch.where(off, p * (total / now), p)))
 
 
 ROUNDING = 64  # of a sum, in units of the last place: for as many as some thousand weights

@@ -185,7 +185,8 @@ class BCPNN(CreditRule):
         if self.taught:
             y = labels_by_step(Run(layer.output), batch, IGNORED, some=False)
             counts = counts * (y != IGNORED)
-            cell = F.one_hot(y.clamp(min=0), cell.shape[2]).to(entry)[..., None].expand_as(cell)
+            told = F.one_hot(y.clamp(min=0), cell.shape[2]) * (y != IGNORED)[..., None]
+            cell = told.to(entry)[..., None].expand_as(cell)
         low = self.floor
         return Seen(low + (1 - low) * entry, low + (1 - low) * cell, counts)
 

@@ -48,13 +48,14 @@ class Homeostasis:
         at_least(0, self, "gain", "target")
 
     def change(self, spikes: Tensor, duration: float) -> Tensor:
-        """Return the change of the threshold of each cell, `[C]`, for spikes `[B, C]` in so many ms."""
+        """Return the change of the threshold of each cell, `[C]`, for spikes `[B, C]` in so many ms on average."""
         return self.gain * (spikes.mean(0) - self.target * duration / 1000)
 
-    def gradient(self, layer: Passed, threshold: nn.Parameter) -> Tensor:
-        """Return minus the change of the thresholds of a layer, in their shape."""
+    def gradient(self, layer: Passed, threshold: nn.Parameter, lengths: Tensor | None = None) -> Tensor:
+        """Return minus the change of the thresholds of a layer, in their shape; `lengths` are the steps that count."""
         spikes = layer.post.sum(0).mean(2)  # [B, C]
-        return -self.change(spikes, len(layer.post) * stepping(layer.site)).reshape(threshold.shape)
+        steps = len(layer.post) if lengths is None else float(lengths.clamp(max=len(layer.post)).double().mean())
+        return -self.change(spikes, steps * stepping(layer.site)).reshape(threshold.shape)
 
 
 def thresholds(places: Iterable[Site]) -> dict[str, tuple[str, nn.Parameter]]:

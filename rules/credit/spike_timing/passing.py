@@ -55,11 +55,12 @@ def passed(
         shows = membranes and fires(site)
         run = site.layer.respond(x, currents, start, shows)
         heard = [] if site.recurrent is None else [torch.cat([start[1][None], run.output[:-1]])]
-        pre, post = site.columns(x, *heard), placed(run.output)
+        pre, post, u = site.columns(x, *heard), placed(run.output), membrane(site, run) if shows else None
         if lengths is not None:
             counts = counted(post, lengths)[..., None, None]
             pre, post = pre * counts, post * counts
-        found.append(Passed(site, pre, post, run.output, run.carry, membrane(site, run) if shows else None))
+            u = None if u is None else torch.where(counts, u, -torch.inf)  # below every threshold of plasticity
+        found.append(Passed(site, pre, post, run.output, run.carry, u))
         x = run.output
     return found
 

@@ -127,15 +127,15 @@ class STDP(CreditRule):
             for layer, change, ends in layers:
                 names = [name for name in weights_of(layer.site) if name in known]
                 traces.append(ends)
+                if layer.site.name in risen and self.homeostasis is not None:
+                    name, threshold = risen[layer.site.name]
+                    grads[name] = grads.get(name, 0.0) + self.homeostasis.gradient(layer, threshold, batch.lengths)
                 if not names or change is None:
                     continue
                 ill += ailments("STDP", layer, batch, self.window)
                 found = layer.site.gradients(-change)
                 for name in names:
                     grads[name] = grads[name] + found[name] if name in grads else found[name]
-                if layer.site.name in risen:
-                    name, threshold = risen[layer.site.name]
-                    grads[name] = self.homeostasis.gradient(layer, threshold)  # type: ignore[union-attr]
                 meter.add(weight_operations=self.window.operations(layer.pre, layer.post))
         carry = Carried(tuple(layer.carry for layer, _, _ in layers), tuple(traces), now.of)
         cost = meter.cost(forwards=1, backwards=0) + Cost(trace_bytes=bytes_of(traces))

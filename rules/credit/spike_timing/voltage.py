@@ -13,6 +13,8 @@ from torch import Tensor
 from rules.credit.spike_timing.window import Term, filtered, require_traces
 from rules.fields import at_least, check_fields
 
+LEAST = -1e6  # [mV], for steps that do not count, whose membrane is given as minus infinity
+
 
 @dataclass(frozen=True)
 class Voltage:
@@ -96,7 +98,7 @@ class Voltage:
         rows, ends = [], []
         for tau, start in zip((self.tau_minus, self.tau_plus), starts[1:], strict=True):
             keep = math.exp(-dt / tau)
-            after, end = filtered((1 - keep) * u, keep, start, nearest=False, after=True)
+            after, end = filtered((1 - keep) * u.clamp(min=LEAST), keep, start, nearest=False, after=True)
             rows.append(torch.cat([start[None], after[:-1]]))  # of the step before
             ends.append(end)
         low, high = ((row - self.theta_minus).clamp(min=0) for row in rows)

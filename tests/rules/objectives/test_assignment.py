@@ -114,6 +114,8 @@ def test_the_last_layer_that_fires_is_read():
     top = Trace("top", bits, numbers, numbers)
     assert heard(Run(numbers, traces=(inner, last, top))).equal(bits)
     assert heard(Run(nothing, traces=(inner, silent))).equal(inner.post)
+    several = last._replace(post=3 * bits)
+    assert heard(Run(numbers, traces=(inner, several))).equal(3 * bits)  # cells that count
     assert heard(Run(numbers)).equal(numbers)
     assert heard(Run(numbers[:1], traces=(inner, last, top))).equal(bits[:1])  # how an answer after one step is read
 
@@ -193,3 +195,10 @@ def test_penalties_that_nobody_asks():
 def test_a_decay_below_0():
     with pytest.raises(ValueError, match="decay=-1: give 0 or more"):
         Probe(decay=-1)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
+def test_classes_of_other_whole_numbers(dtype):
+    spikes, y = recorded()
+    one, other = fitted(Assignment(), spikes, y), fitted(Assignment(), spikes, y.to(dtype))
+    torch.testing.assert_close(one.weight, other.weight, rtol=0, atol=0)

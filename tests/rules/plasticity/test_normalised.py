@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -171,3 +173,27 @@ def test_bounds_without_sums():
         ValueError, match="high=1.0 without normalise=True, or acts='at_once', which keep weights within bounds"
     ):
         rules.make("stdp", high=1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_a_sum_that_is_nearly_0_keeps_the_weights(dtype):
+    p = nn.Parameter(torch.tensor([[1.0, 1.0, 2.0]], dtype=dtype))
+    optimizer = Normalised(lr=1.0)([p])
+    optimizer.settle()
+    with torch.no_grad():
+        p[0, 0] = torch.finfo(dtype).smallest_normal / 2
+    p.grad = torch.tensor([[0.0, 20.0, 20.0]], dtype=dtype)
+    before = p.detach().clone()
+    optimizer.step()
+    assert torch.equal(p.detach(), before)
+
+
+def test_a_copy_goes_on_by_itself():
+    x = (torch.rand(40, 8, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    one = trainer()
+    one.step((x, None))
+    other = copy.deepcopy(one)
+    one.step((x, None))
+    other.step((x, None))
+    for p, q in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.equal(p, q)

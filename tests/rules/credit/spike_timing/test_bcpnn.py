@@ -249,3 +249,17 @@ def test_the_carry_of_another_rule():
     first = credit(BCPNN(), model, given)
     with pytest.raises(ValueError, match="continue a sequence with the rule that began it"):
         credit(BCPNN(tau_z=3.0), model, Batch(given.x, given.y, carry=first.carry))
+
+
+def test_steps_without_a_label_leave_no_trace_of_a_class():
+    """Class 0 is never taught: it stays as rare as class 2."""
+    model = build((4,), 3, (), LIF(), LIF()).double()
+    x = torch.zeros(40, 1, 4).double()
+    x[20:, 0, 0] = 1
+    targets = torch.full((40, 1), -100)
+    targets[30:] = 1
+    rule = BCPNN()
+    found = rule.assign(model, None, Batch(x, targets=targets), rule.init(model, torch.Generator()), torch.Generator())
+    chances = found.state["layers.0"].cell
+    assert float(chances[0]) == float(chances[2]) == pytest.approx(0.01, rel=1e-9)
+    assert float(chances[1]) > 0.0115

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 import rules
 from rules.credit.spike_timing import STDP, Homeostasis, Window
 from rules.diagnostics.health import HealthWarning
 from rules.models.admission import UnfitModel
 from sandbox import build, learnable
+from sandbox.networks.network import Layer, Network, Population
 from sandbox.neurons import LIF
 from tests.rules.credit.spike_timing.nets import SAMPLES, STEPS, credit, net, spikes
 
@@ -144,3 +146,35 @@ def test_a_cell_that_always_wins():
     found = findings(model, given)["monopolised"]
     assert str(found).startswith("layers.0 is monopolised (1): cell 3 fires most in 100% of the samples")
     assert "monopolised" not in findings(model, spikes(samples=3))  # too few to tell
+
+
+def test_padding_is_not_a_time_without_spikes():
+    model, given = adapting(), spikes(samples=1)
+    rule = STDP(WINDOW, Homeostasis(gain=0.3, target=20.0))
+    short = credit(rule, model, given._replace(x=given.x[:20])).grads[NAME]
+    padded = credit(rule, model, given._replace(lengths=torch.tensor([20]))).grads[NAME]
+    torch.testing.assert_close(padded, short, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("acts", ["after", "at_once"])
+def test_thresholds_move_where_weights_are_frozen(acts):
+    model, given = adapting(), spikes()
+    wanted = credit(STDP(WINDOW, Homeostasis()), model, given).grads[NAME]
+    model.layers[0].synapse.weight.requires_grad_(False)
+    found = credit(STDP(WINDOW, Homeostasis(), acts), model, given).grads
+    torch.testing.assert_close(found[NAME], wanted, rtol=1e-12, atol=0)
+
+
+def test_a_threshold_of_two_layers_hears_both():
+    cells = Population(LIF(tau_mem=5.0, v_threshold=learnable(0.2, (4,))), 1.0)
+    model = Network([Layer(nn.Linear(4, 4), cells), Layer(nn.Linear(4, 4), cells)], (4,)).double()
+    with torch.no_grad():
+        for layer in model.layers:
+            layer.synapse.weight.copy_(2 * torch.eye(4))
+    given = spikes()
+    (found,) = (
+        g for name, g in credit(STDP(WINDOW, Homeostasis(gain=1.0)), model, given).grads.items() if "raw" in name
+    )
+    posts = [trace.post.sum((0, 1)).detach() / SAMPLES for trace in model(given.x, record=True).traces]
+    assert all(bool(post.any()) for post in posts)
+    torch.testing.assert_close(-found, posts[0] + posts[1], rtol=1e-12, atol=0)

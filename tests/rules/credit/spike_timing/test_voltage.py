@@ -109,3 +109,13 @@ def test_traces_of_other_cells():
     pre, u = torch.zeros(3, 2, 1, 4), torch.zeros(3, 2, 5, 1)
     with pytest.raises(ValueError, match="continue a sequence with the rule and the samples that began it"):
         WINDOW.terms(pre, u, 1.0, (pre[0], u[0], u[0, :1]), u)
+
+
+def test_membranes_behind_the_end_of_a_sample_teach_nothing():
+    model, given, lengths = net((5,)), spikes(), torch.tensor([60, 20, 35])
+    found = credit(STDP(WINDOW), model, given._replace(lengths=lengths)).grads["layers.0.synapse.weight"]
+    parts = [
+        credit(STDP(WINDOW), model, given._replace(x=given.x[:n, b : b + 1])).grads["layers.0.synapse.weight"]
+        for b, n in enumerate(lengths.tolist())
+    ]
+    assert float((found - sum(parts) / 3).abs().max()) < EXACT * float(found.abs().max() + 1)
