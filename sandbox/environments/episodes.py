@@ -114,8 +114,9 @@ def learn(environment: Environment, trainer: Trainer, episodes: Episodes | None 
 
     A reward is told in the first time step after the action that it follows, and the rule's carry goes on through an
     episode, so that its eligibility spans actions. Each observation is one step of the trainer; at the end of an
-    episode the network waits for one more, without input, in which the last reward is told. Of copies that have ended
-    nothing more is learned. The network runs once to act and once to learn, from the same spikes.
+    episode the network waits for one more, without input, in which the last reward is told. Copies that have ended are
+    told a reward of 0 until all have; with baseline="mean" that is less than usual, and changes weights, so take
+    "none" where copies end at different times. The network runs once to act and once to learn, from the same spikes.
 
     Args:
         environment: the world.

@@ -88,7 +88,7 @@ class BCPNN(CreditRule):
     floor: float = 0.01
     gain: float = 1.0
 
-    claim: ClassVar[Claim] = "none"  # there is no loss whose gradient it could be
+    claim: ClassVar[Claim] = "none"  # it has no loss, and so no gradient
     relies_on: ClassVar[frozenset[str]] = frozenset({"independent"})
     continues: ClassVar[Continues] = "state"
     asks: ClassVar[bool] = False

@@ -75,7 +75,7 @@ class CompiledSynapses(CreditRule):
     initial: tuple[tuple[str, float], ...] = ()
 
     needs: ClassVar[frozenset[str]] = frozenset({"layers", "cells"})
-    claim: ClassVar[Claim] = "none"  # there is no loss whose gradient it could be
+    claim: ClassVar[Claim] = "none"  # it has no loss, and so no gradient
     relies_on: ClassVar[frozenset[str]] = frozenset({"independent"})
     asks: ClassVar[bool] = False
 

@@ -265,7 +265,7 @@ def test_silent_cells_are_raised_where_that_is_asked_for():
 
 
 def test_grazing_spikes_are_reported_and_not_clipped():
-    """A constant current that only just reaches the threshold; a step later there is no spike at all."""
+    """A constant current that only just reaches the threshold; a step later no cell fires."""
     neuron = CubaLIF(tau_mem=20.0, tau_syn=5.0)
     model = build((1,), 1, (1,), neuron, LeakyIntegrator()).double()
     with torch.no_grad():
