@@ -195,7 +195,8 @@ def expected_reward(credit: Any, model: nn.Module, batch: Batch) -> Tensor:
 
         with differentiating(spike=given):
             output = run_model(model, Batch(x[:, None].expand(-1, len(every), -1))).output
-        right = (output.argmax(2) == label).to(x.dtype) - 1 / output.shape[2]
+        first = (output == output.amax(2, keepdim=True)).to(x.dtype)  # several, where outputs are equal
+        right = (first / first.sum(2, keepdim=True))[..., label] - 1 / output.shape[2]
         total = total + (torch.stack(logs).sum(0).exp() * right.sum(0)).sum()
     mean: Tensor = total / len(batch.y)
     return mean

@@ -210,7 +210,10 @@ class NormalisedOptimizer(Eager, Tissue):
     def _sums(self, p: nn.Parameter) -> Tensor:
         """Return the sum of the absolute weights of each cell, in a shape that divides the parameter."""
         cells = 1 if p in self._inputs_first else 0
-        return p.detach().abs().sum([axis for axis in range(p.ndim) if axis != cells], keepdim=True)
+        whole = p.detach().abs()
+        if p.dtype in (torch.float16, torch.bfloat16):  # whose sums would round, or end at 65,504
+            whole = whole.float()
+        return whole.sum([axis for axis in range(p.ndim) if axis != cells], keepdim=True)
 
     @torch.no_grad()
     def _begun_with(self, p: nn.Parameter) -> Tensor:
@@ -236,7 +239,7 @@ class NormalisedOptimizer(Eager, Tissue):
         now = self._sums(p)
         off = (now - total).abs() > ROUNDING * torch.finfo(p.dtype).eps * total  # others have their sum already
         tiny = now <= total * torch.finfo(p.dtype).tiny ** 0.5  # whose scale would be out of range
-        p.copy_(torch.where(tiny, kept, torch.where(off, p * (total / now), p)))
+        p.copy_(torch.where(tiny, kept, torch.where(off, p * (total / now), p)))  # in the type of p
 
 
 ROUNDING = 64  # of a sum, in units of the last place: for as many as some thousand weights

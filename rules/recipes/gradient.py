@@ -83,7 +83,16 @@ def stcl(
     weight_decay: float = 0.0,
     **contrast: Any,
 ) -> LearningRule:
-    """Siamese temporal contrastive learning: `tcl` over two views of every sample; `views` names a pair of `VIEWS`."""
+    """Siamese temporal contrastive learning: `tcl` over two views of every sample.
+
+    Args:
+        lr: learning rate.
+        views: a pair of `VIEWS`, by name.
+        view_options: its options.
+        surrogate: replaces every neuron's own surrogate; None keeps those.
+        weight_decay: decay rate of the weights.
+        **contrast: options of `TemporalContrast`.
+    """
     pair = pick("views", VIEWS, views, **(view_options or {}))
     objective = SiameseTemporalContrast(TemporalContrast(**contrast), pair)
     return LearningRule(objective, BPTT(surrogate), Adam(lr, weight_decay=weight_decay))

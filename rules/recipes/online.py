@@ -107,7 +107,15 @@ def otpe(
     surrogate: str | Surrogate | None = None,
     weight_decay: float = 0.0,
 ) -> LearningRule:
-    """OTPE: traces of what the next layer will remember of an output; `approximate` filters the input alone, Adam."""
+    """OTPE: traces of what the next layer will remember of an output, Adam.
+
+    Args:
+        lr: learning rate.
+        approximate: whether the input alone is filtered, in place of the whole trace.
+        objective: the loss to minimise.
+        surrogate: replaces every neuron's own surrogate; None keeps those.
+        weight_decay: decay rate of the weights.
+    """
     trace = "presynaptic" if approximate else "synapse"
     return online(Online(trace, filter="next", surrogate=surrogate), lr, objective, weight_decay)
 
@@ -138,7 +146,12 @@ def sltt(
 ) -> LearningRule:
     """SLTT: errors backpropagated within the step, without any trace; for any model with a carry, Adam.
 
-    Another signal than "symmetric" wants layers of cells, as the other online rules do.
+    Args:
+        lr: learning rate.
+        signal: "symmetric"; any other of `Online` wants layers of cells, as the other online rules do.
+        objective: the loss to minimise.
+        surrogate: replaces every neuron's own surrogate; None keeps those.
+        weight_decay: decay rate of the weights.
     """
     credit = Spatial(surrogate) if signal == "symmetric" else Online("step", signal, surrogate=surrogate)
     return online(credit, lr, objective, weight_decay)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias
 
 from rules.credit.eventprop import EventProp
 from rules.credit.eventprop.grazing import GRAZING
@@ -14,101 +15,98 @@ from rules.recipes.base import LearningRule, Loss, pick, timed
 from rules.recipes.optimizers import optimised
 from rules.spikes.surrogate import Surrogate
 
+Acts: TypeAlias = Literal["after", "at_once"]
 
-def unlabelled(
-    objective: Loss,
-    window: Window | Voltage,
-    lr: float,
-    momentum: float,
-    weight_decay: float,
-    homeostasis: float,
-    target: float,
-    normalise: bool,
-    high: float | None,
-    acts: str = "after",
-    low: float | None = None,
-) -> LearningRule:
-    """Return STDP with what keeps it stable: thresholds that adapt, bounds, and weights of a constant sum."""
-    inside = acts == "at_once"
-    if high is not None and not (normalise or inside):
-        raise ValueError(
-            f"high={high} without normalise=True, or acts='at_once', which keep weights within bounds: give one of them"
-        )
-    if target and not homeostasis:
-        raise ValueError(f"target={target} without homeostasis, which moves thresholds: give homeostasis=..., its gain")
-    bounds: dict[str, Any] = {"low": low, "high": high if inside else None}
-    credit = STDP(window, Homeostasis(homeostasis, target) if homeostasis else None, acts, **bounds)  # type: ignore[arg-type]
-    plasticity: Any = SGD(lr, momentum, weight_decay)
-    if normalise:
-        inner = {"name": "sgd", "options": {"momentum": momentum, "weight_decay": weight_decay}}
-        plasticity = Normalised(high=high, inner=inner, lr=lr)
-    return LearningRule(pick("objective", OBJECTIVES, objective), credit, plasticity)
+
+@dataclass(frozen=True)
+class Steady:
+    """What moves weights without labels, and keeps them steady.
+
+    Args:
+        lr: learning rate.
+        momentum: share of the last change that is kept.
+        weight_decay: decay rate of the weights, added to the gradient.
+        objective: gives the read-out and the loss of an evaluation; nothing is learned from it.
+        homeostasis: how much a threshold that a cell learns grows for each spike, at a learning rate of 1; 0 for
+            thresholds that stay.
+        target: rate at which such a threshold rests [Hz]; 0 for thresholds that only rise.
+        normalise: whether the weights of each cell keep their sum, and their sign.
+        high: upper bound of the weights, with `normalise`, or with weights that act at once; None for none.
+    """
+
+    lr: float = 1e-3
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    objective: Loss = "assignment"
+    homeostasis: float = 0.0
+    target: float = 0.0
+    normalise: bool = False
+    high: float | None = None
+
+    def rule(self, window: Window | Voltage, acts: Acts = "after", low: float | None = None) -> LearningRule:
+        """Return the rule of a window.
+
+        Raises:
+            ValueError: for a bound or a target that nothing keeps.
+        """
+        inside = acts == "at_once"
+        if self.high is not None and not (self.normalise or inside):
+            raise ValueError(
+                f"high={self.high} without normalise=True, or acts='at_once', which keep weights within bounds: give "
+                "one of them"
+            )
+        if self.target and not self.homeostasis:
+            raise ValueError(
+                f"target={self.target} without homeostasis, which moves thresholds: give homeostasis=..., its gain"
+            )
+        adapting = Homeostasis(self.homeostasis, self.target) if self.homeostasis else None
+        credit = STDP(window, adapting, acts, low=low, high=self.high if inside else None)
+        plasticity: Any = SGD(self.lr, self.momentum, self.weight_decay)
+        if self.normalise:
+            inner = {"name": "sgd", "options": {"momentum": self.momentum, "weight_decay": self.weight_decay}}
+            plasticity = Normalised(high=self.high, inner=inner, lr=self.lr)
+        return LearningRule(pick("objective", OBJECTIVES, self.objective), credit, plasticity)
+
+
+def parted(options: dict[str, Any], window: type[Window | Voltage]) -> tuple[Any, Steady]:
+    """Return the window of the options that are its own, and what the others keep steady."""
+    own = {f.name for f in fields(window)} & set(options)
+    return window(**{name: options.pop(name) for name in own}), Steady(**options)
 
 
 @timed
-@also_takes(Window)
-def stdp(
-    *,
-    lr: float = 1e-3,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    objective: Loss = "assignment",
-    homeostasis: float = 0.0,
-    target: float = 0.0,
-    normalise: bool = False,
-    high: float | None = None,
-    acts: str = "after",
-    low: float | None = None,
-    **window: Any,
-) -> LearningRule:
+@also_takes(Steady, Window)
+def stdp(*, acts: Acts = "after", low: float | None = None, **options: Any) -> LearningRule:
     """Spike-timing-dependent plasticity by pairs of spikes, without a loss or labels, SGD."""
-    return unlabelled(
-        objective, Window(**window), lr, momentum, weight_decay, homeostasis, target, normalise, high, acts, low
-    )
+    window, steady = parted(options, Window)
+    return steady.rule(window, acts, low)
 
 
 @timed
-@also_takes(Window)
+@also_takes(Steady, Window)
 def triplet_stdp(
     *,
-    lr: float = 1e-3,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    objective: Loss = "assignment",
-    homeostasis: float = 0.0,
-    target: float = 0.0,
-    normalise: bool = False,
-    high: float | None = None,
     a_plus: float = 0.0,
     a_minus: float = 1.0,
     triplet_plus: float = 0.92,
     tau_plus: float = 16.8,
     tau_minus: float = 33.7,
     tau_y: float = 114.0,
-    **window: Any,
+    **options: Any,
 ) -> LearningRule:
     """STDP by triplets of spikes, in the minimal form for visual cortex (numbers recalled), without a loss, SGD."""
-    amplitudes: dict[str, Any] = {"a_plus": a_plus, "a_minus": a_minus, "triplet_plus": triplet_plus}
-    triplets = Window(**amplitudes, tau_plus=tau_plus, tau_minus=tau_minus, tau_y=tau_y, **window)
-    return unlabelled(objective, triplets, lr, momentum, weight_decay, homeostasis, target, normalise, high)
+    times = {"tau_plus": tau_plus, "tau_minus": tau_minus, "tau_y": tau_y}
+    amplitudes = {"a_plus": a_plus, "a_minus": a_minus, "triplet_plus": triplet_plus}
+    window, steady = parted({**amplitudes, **times, **options}, Window)
+    return steady.rule(window)
 
 
 @timed
-@also_takes(Voltage)
-def voltage_stdp(
-    *,
-    lr: float = 1e-3,
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    objective: Loss = "assignment",
-    homeostasis: float = 0.0,
-    target: float = 0.0,
-    normalise: bool = True,
-    high: float | None = None,
-    **voltage: Any,
-) -> LearningRule:
+@also_takes(Steady, Voltage)
+def voltage_stdp(*, normalise: bool = True, **options: Any) -> LearningRule:
     """Plasticity by spikes of an input and the membrane of a cell, without a loss or labels, SGD."""
-    return unlabelled(objective, Voltage(**voltage), lr, momentum, weight_decay, homeostasis, target, normalise, high)
+    voltage, steady = parted({"normalise": normalise, **options}, Voltage)
+    return steady.rule(voltage)
 
 
 @timed

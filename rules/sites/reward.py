@@ -27,11 +27,25 @@ def require_rewards(batch: Batch, x: Tensor) -> None:
         )
 
 
+def told(part: Batch, output: Tensor) -> Tensor:
+    """Return whether a reward is told, for each step and sample `[T, B]`: not where the class is -100, nor behind ends.
+
+    >>> x = torch.zeros(2, 1, 1)
+    >>> told(Batch(x, targets=torch.tensor([[0], [-100]])), torch.zeros(2, 1, 2)).tolist()
+    [[True], [False]]
+    """
+    if part.targets is None or not part.targets.is_floating_point():
+        return labels_by_step(Run(output), part, IGNORED, some=False) != IGNORED
+    everywhere = torch.ones(output.shape[:2], dtype=torch.bool, device=output.device)
+    return everywhere if part.lengths is None else counted(output, part.lengths)
+
+
 def rewards(part: Batch, output: Tensor) -> Tensor:
     """Return the rewards of some consecutive steps, `[T, B]`, given their output `[T, B, classes]`.
 
     They are `targets` if those have fractions. Of classes the reward is 1 where the largest output is that of the
-    class, less 1 / classes. It is 0 where the class is -100, so that nothing is asked, and behind the end of a sample.
+    class, less 1 / classes; among equal outputs it is shared, so that silence is neither right nor wrong. It is 0 where
+    the class is -100, so that nothing is asked, and behind the end of a sample.
 
     Raises:
         ValueError: for classes that the output does not have.
@@ -39,9 +53,12 @@ def rewards(part: Batch, output: Tensor) -> Tensor:
     >>> x = torch.zeros(2, 1, 1)
     >>> rewards(Batch(x, targets=torch.tensor([[0], [-100]])), torch.tensor([[[1.0, 0.0]], [[1.0, 0.0]]])).tolist()
     [[0.5], [0.0]]
+    >>> rewards(Batch(x, targets=torch.tensor([[0], [1]])), torch.zeros(2, 1, 2)).tolist()
+    [[0.0], [0.0]]
     """
     if part.targets is None or not part.targets.is_floating_point():
         y = labels_by_step(Run(output), part, IGNORED, some=False)
-        found = (output.argmax(2) == y).to(output.dtype) - 1 / output.shape[2]  # no mean over a share of the batch
-        return torch.where(y == IGNORED, 0.0, found)
-    return part.targets if part.lengths is None else torch.where(counted(output, part.lengths), part.targets, 0.0)
+        largest = output == output.amax(2, keepdim=True)
+        right = largest.gather(2, y.clamp(min=0)[..., None])[..., 0] / largest.sum(2)
+        return torch.where(y == IGNORED, 0.0, right.to(output.dtype) - 1 / output.shape[2])  # not less their mean
+    return torch.where(told(part, output), part.targets, 0.0)

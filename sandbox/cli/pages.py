@@ -7,6 +7,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from textwrap import dedent
 from typing import Any
 
+from sandbox.cli.meanings import meanings
 from sandbox.neurons import Cell, Neuron
 
 SECTIONS = ("Args:", "Attributes:", "Raises:")  # Markdown needs an empty line before an indented block
@@ -56,11 +57,22 @@ def _parameters(member: Any) -> str:
 
 
 def _options(function: Any) -> str:
+    known = meanings(function)
     rows = [
-        f"| `{option.name}` | {'required' if option.default is option.empty else f'`{option.default!r}`'} |"
+        f"| `{option.name}` | {'required' if option.default is option.empty else f'`{option.default!r}`'} | "
+        f"{cell(known.get(option.name, ''))} |"
         for option in inspect.signature(function).parameters.values()
     ]
-    return "\n".join(["## Options", "", "| name | default |", "| --- | --- |", *rows])
+    return "\n".join(["## Options", "", "| name | default | meaning |", "| --- | --- | --- |", *rows])
+
+
+def cell(text: str) -> str:
+    r"""Return a text for a cell of a table, in which | begins the next one.
+
+    >>> cell("the lag |t|")
+    'the lag \\|t\\|'
+    """
+    return text.replace("|", "\\|")
 
 
 def _default(member: Any, field: Field[Any]) -> str:

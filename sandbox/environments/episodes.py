@@ -115,8 +115,8 @@ def learn(environment: Environment, trainer: Trainer, episodes: Episodes | None 
     A reward is told in the first time step after the action that it follows, and the rule's carry goes on through an
     episode, so that its eligibility spans actions. Each observation is one step of the trainer; at the end of an
     episode the network waits for one more, without input, in which the last reward is told. Copies that have ended are
-    told a reward of 0 until all have; with baseline="mean" that is less than usual, and changes weights, so take
-    "none" where copies end at different times. The network runs once to act and once to learn, from the same spikes.
+    told a reward of 0 until all have, which is none but for a rule with a baseline. The network runs once to act and
+    once to learn, from the same spikes.
 
     Args:
         environment: the world.
@@ -125,7 +125,8 @@ def learn(environment: Environment, trainer: Trainer, episodes: Episodes | None 
         seed: of the environment, the spikes, the ties and exploration.
 
     Raises:
-        ValueError: for a rule that learns from no rewards, or keeps no trace that could wait for one; and as `play`.
+        ValueError: for a rule that learns from no rewards, or keeps no trace that could wait for one; where copies end
+            at different times, for a baseline, below which a reward of 0 would lie; and as `play`.
     """
     require_waiting(trainer)
     return _episodes(environment, trainer.model, episodes or Episodes(), trainer, seed)
@@ -144,6 +145,15 @@ def require_waiting(trainer: Trainer) -> None:
         raise ValueError(
             f"{name} cannot learn here: it takes no reward, or draws other spikes to learn than those that acted. Use "
             'rules.make("r_stdp") or rules.make("three_factor")'
+        )
+
+
+def require_no_baseline(trainer: Trainer, world: Environment) -> None:
+    """Raise ValueError for a rule to which a reward of 0 is less than usual, so that it would punish silent copies."""
+    if getattr(trainer.rule.credit, "baseline", "none") != "none":
+        raise ValueError(
+            f"copies of {type(world).__name__} end at different times, and those that have ended are told a reward of "
+            "0, which is less than the baseline: take baseline='none', or copies=1"
         )
 
 
@@ -170,6 +180,8 @@ def _episodes(world: Environment, model: nn.Module, how: Episodes, trainer: Trai
             observation = moved.observation
             if not bool(alive.any()):
                 break
+            if trainer is not None and not bool(alive.all()):
+                require_no_baseline(trainer, world)
         if trainer is not None:
             _told(trainer, torch.zeros_like(x), told, carry)
         returns.append(total)

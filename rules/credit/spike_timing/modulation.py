@@ -9,8 +9,7 @@ from torch import Tensor
 
 from rules.contract import Batch
 from rules.processes import divided, summed
-from rules.sites.reward import rewards
-from rules.steps import counted
+from rules.sites.reward import rewards, told
 
 BASELINES = ("none", "mean")
 
@@ -30,7 +29,7 @@ def fresh(baseline: str) -> dict[str, Tensor]:
 
 
 def modulated(batch: Batch, output: Tensor, baseline: str, memory: float, state: dict[str, Tensor]) -> Modulation:
-    """Return the reward, less the mean of earlier batches if that is the baseline, and 0 behind the end of a sample.
+    """Return the reward, less the mean of earlier batches if that is the baseline, and 0 where none is told.
 
     The mean is of batches before this one, so it does not depend on what the cells do now: it changes how much the
     updates vary, and not their mean.
@@ -51,9 +50,7 @@ def modulated(batch: Batch, output: Tensor, baseline: str, memory: float, state:
     loss = -float(reward.sum()) / reward.shape[1]
     if baseline == "none":
         return Modulation(reward, loss, state)
-    counts = torch.ones_like(reward, dtype=torch.bool)
-    if batch.lengths is not None:
-        counts = counted(reward, batch.lengths)
+    counts = told(batch, output)
     usual = state["sum"] / state["weight"] if state["weight"] else state["sum"]
     seen = torch.stack([reward.double().sum(), counts.double().sum()])
     if divided() is not None:  # the mean of the whole batch, in every process

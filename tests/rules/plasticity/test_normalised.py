@@ -188,6 +188,16 @@ def test_a_sum_that_is_nearly_0_keeps_the_weights(dtype):
     assert torch.equal(p.detach(), before)
 
 
+def test_sums_beyond_the_range_of_the_type():
+    p = nn.Parameter(torch.full((1, 4), 30000.0, dtype=torch.float16))
+    optimizer = Normalised(lr=1.0)([p])
+    optimizer.settle()
+    p.grad = torch.tensor([[20000.0, 0.0, 0.0, 0.0]], dtype=torch.float16)
+    optimizer.step()
+    wanted = torch.tensor([[1.0, 3.0, 3.0, 3.0]]) * 12000
+    torch.testing.assert_close(p.detach().float(), wanted, rtol=2e-3, atol=0)  # three roundings to 11 bits
+
+
 def test_a_copy_goes_on_by_itself():
     x = (torch.rand(40, 8, 4, generator=torch.Generator().manual_seed(0)) < 0.3).float()
     one = trainer()

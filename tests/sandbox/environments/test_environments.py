@@ -133,6 +133,23 @@ def test_a_reward_changes_weights_by_the_eligibility_of_the_choice():
     assert moved(0.0) == 0
 
 
+class Uneven(Bandit):
+    """A bandit whose first copy ends at once, and the others three steps later."""
+
+    def step(self, action):
+        moved = super().step(action)
+        return moved._replace(ended=torch.tensor([True, self._at > 3]))
+
+
+def test_copies_that_end_at_different_times_have_no_baseline():
+    def learnt(**options):
+        return learn(Uneven(copies=2), rules.Trainer(net(), rules.make("r_stdp", **options)), Episodes(number=1))
+
+    assert learnt().shape == (1, 2)
+    with pytest.raises(ValueError, match="copies of Uneven end at different times, .* take baseline='none', or copies"):
+        learnt(baseline="mean")
+
+
 def test_a_population_fires_independently_with_the_chance_of_its_value():
     """Of 20000 steps, within five standard errors: rates, and no covariance within a population."""
     how = Episodes(steps=20000, gain=0.5, population=3)

@@ -110,6 +110,15 @@ def test_what_lies_behind_the_end_of_a_sample_changes_nothing():
         assert (one.loss, one.state) == (two.loss, two.state)
 
 
+def test_steps_of_no_class_are_not_in_the_mean():
+    given, mean = rewarded(), replace(RULE, baseline="mean")
+    asked = torch.ones(STEPS, SAMPLES, dtype=torch.int64)
+    asked[1:] = -100
+    found = credit(mean, net(), given._replace(targets=asked)).state
+    first = credit(mean, net(), given._replace(x=given.x[:1], targets=asked[:1])).state
+    assert {name: float(value) for name, value in found.items()} == {name: float(v) for name, v in first.items()}
+
+
 def test_the_weights_between_samples_do_not_mix():
     """Each sample has a reward of its own: without a reward a sample changes nothing."""
     given = rewarded()
