@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install peers demo test test-slow coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits evidence-one-bit evidence-attention evidence-cart-pole evidence-curriculum evidence-diehl-cook evidence-eventprop evidence-recall evidence-spad evidence-transformers evidence-views constraints clean
+.PHONY: help install peers demo test test-slow test-times coverage evidence-coverage bench bench-gpu lint notebooks docs evidence evidence-paper evidence-anchors evidence-kills evidence-few-bits evidence-one-bit evidence-attention evidence-cart-pole evidence-curriculum evidence-diehl-cook evidence-eventprop evidence-recall evidence-spad evidence-transformers evidence-views constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,15 +33,18 @@ ROOMS := $(addprefix tests/sandbox/,runs config executors comparisons tuning cli
 demo: $(READY) ## three rules and a frozen layer, two tasks, eight seeds: tables, a ranking and HTML reports, in half a minute
 	$(BIN)/sandbox compare --preset demo --out runs
 
-test: $(READY) ## fast tests, doctests
+test: $(READY) ## fast tests, a tenth of those that take longer (tests/long.txt), doctests
 	$(PYTEST) -m "not slow" -n 2 --dist worksteal $(if $(COVERED),$(ROOMS:%=--ignore=%))
 
-test-slow: $(READY) ## accuracy, kill-and-resume and other evidence that takes minutes, a third of it in turn
-	SHARE=3 $(PYTEST) -m slow -n 2 --dist worksteal -raP --durations=60
+test-slow: $(READY) ## what the fast tests left out; accuracy, kill-and-resume and other evidence, a third in turn
+	SHARE=3 $(if $(COVERED),COVERED="$(ROOMS)") $(PYTEST) -m slow -n 2 --dist worksteal -raP --durations=60
+
+test-times: $(READY) ## which fast tests take longer, into tests/long.txt; a quarter of an hour
+	TIMES=1 $(PYTEST) -m "not slow" -n 2 --dist worksteal -q
 
 coverage: $(READY) ## branches of the rooms that keep, read and judge runs, by the fast tests of these and the command line
 	$(BIN)/coverage erase
-	$(PYTEST) -m "not slow" -n 2 --dist worksteal -q --cov --cov-report= $(ROOMS)
+	COVERED="$(ROOMS)" $(PYTEST) -m "not slow" -n 2 --dist worksteal -q --cov --cov-report= $(ROOMS)
 	$(BIN)/coverage report
 
 evidence-coverage: $(READY) ## the same with the slow tests of clusters and kills, counts into experiments/results/coverage.json

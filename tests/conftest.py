@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +43,63 @@ class AtOnce:
 
 
 def pytest_configure(config):
+    if not os.environ.get("TIMES"):
+        config.pluginmanager.register(Tiers())
     if not hasattr(config, "workerinput"):  # a process of xdist, whose reports the first one gets
         config.pluginmanager.register(AtOnce(config))
+        if os.environ.get("TIMES"):
+            config.pluginmanager.register(Stopwatch())
+
+
+class Stopwatch:
+    """Writes the families of tests whose cases take long, on average, into `tests/long.txt`: make test-times."""
+
+    LEAST = 0.1  # [s]
+
+    def __init__(self):
+        self.seconds = Counter()
+
+    def pytest_runtest_logreport(self, report):
+        self.seconds[report.nodeid] += report.duration
+
+    def pytest_sessionfinish(self):
+        families = {}
+        for case, seconds in self.seconds.items():
+            families.setdefault(family(case), []).append(seconds)
+        long = sorted(name for name, found in families.items() if sum(found) / len(found) >= self.LEAST)
+        LONG.write_text("\n".join([*long, ""]))
+
+
+class Tiers:
+    """Marks tests as slow that the fast tier leaves to the slow one, before `-m` chooses: see `left_to_slow`."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items):
+        for item in left_to_slow(items, set(LONG.read_text().split()), turn()):
+            item.add_marker(pytest.mark.slow(always=True))
 
 
 MOST_LEFT = 2 * 2**30  # bytes; two processes hold at most 12 GB each on a machine of 24
 SHARE = int(os.environ.get("SHARE", "1"))  # of a large family of slow cases, one in so many
 LARGE = 6  # cases
+LONG = ROOT / "tests" / "long.txt"  # families of tests that take long
+FEW = 10  # the fast tier has one in so many of these
+COVERED = tuple(os.environ.get("COVERED", "").split())  # folders whose fast tests `make coverage` has, all of them
+
+
+def family(case):
+    """Return the name of a test without the parameters of the case."""
+    return case.partition("[")[0]
+
+
+def left_to_slow(items, long, first):
+    """Return the cases of long families but one in `FEW`, from the one numbered `first` on: each has its turn."""
+    cases = [
+        item
+        for item in items
+        if family(item.nodeid) in long and not any(item.iter_markers("slow")) and not item.nodeid.startswith(COVERED)
+    ]
+    return [item for number, item in enumerate(cases) if (number - first) % FEW]
 
 
 def in_turn(items, share, first):
@@ -61,9 +112,9 @@ def in_turn(items, share, first):
     for item in items:
         marks = list(item.iter_markers("slow"))
         if marks and not any(mark.kwargs.get("always") for mark in marks):
-            families.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    large = [family for family in families.values() if len(family) > LARGE]
-    others = [item for family in families.values() if len(family) <= LARGE for item in family]
+            families.setdefault(family(item.nodeid), []).append(item)
+    large = [cases for cases in families.values() if len(cases) > LARGE]
+    others = [item for cases in families.values() if len(cases) <= LARGE for item in cases]
     idle = {item for group in (*large, others) for number, item in enumerate(group) if (number - first) % share}
     return [item for item in items if item not in idle]
 
