@@ -45,7 +45,8 @@ REMEDIES = {
     "give the model `offers = frozenset({'gradient', 'internals'})`, as the models of text in sandbox.make_model do",
     "bits": "give every hidden layer rules.StochasticBits() or spiking neurons of sandbox.NEURONS; a model of your own "
     "declares `offers = frozenset({'gradient', 'layers', 'bits'})`",
-    "labels": "let the loader yield (x, y) or rules.Batch(x, y)",
+    "labels": "let the loader yield (x, y) or rules.Batch(x, y); without any label take rules.make('stdp'), or "
+    "rules.make('bcpnn', taught=False)",
 }
 
 

@@ -36,6 +36,7 @@ KINDS = {
     "at its bounds": "most devices of a parameter, or a learned constant of cells, can go no further",
     "without pairs": "spikes of one side are missing, which plasticity of pairs needs",
     "monopolised": "one cell of a layer answers most in nearly all samples",
+    "self-sustained": "layers that act both ways keep each other active, whatever comes in",
     "not checked": "the model or a part of it cannot be looked at",
 }
 

@@ -36,7 +36,7 @@ def microcircuit(
 @optimised("sgd")
 @also_takes(UrbanczikSenn)
 def urbanczik_senn(
-    *, lr: float = 0.01, momentum: float = 0.0, weight_decay: float = 0.0, objective: Loss = "tet", **credit: Any
+    *, lr: float = 0.1, momentum: float = 0.0, weight_decay: float = 0.0, objective: Loss = "tet", **credit: Any
 ) -> LearningRule:
     """Dendrites of the last layer that learn to predict their somata, which rates or classes nudge, SGD."""
     loss = pick("objective", OBJECTIVES, objective)

@@ -31,6 +31,15 @@ HOPELESS = {  # only a folder in another place helps
     errno.ENAMETOOLONG: "its path is too long",
     errno.ELOOP: "its symbolic links lead in a circle",
 }
+ON_THE_COMMAND_LINE = {  # what a message calls by its name in Python, as options
+    "build the model as an nn.Sequential of nn.Linear": "--encoder still --network.model perceptron",
+    "build an nn.Sequential of nn.Linear": "--encoder still --network.model perceptron",
+    "readout=sandbox.neurons.TwoCompartment(reset='none')": "--network.readout '{name: two_compartment, options: "
+    "{reset: none}}'",
+    "neuron=sandbox.LIF(v_threshold=sandbox.learnable(": "--network.model diehl_cook, or --network.neuron own.py:Name",
+    "encode a static batch with sandbox.tasks.encode": "another --encoder than still, or --network.model perceptron",
+    "rules.make('bcpnn', taught=False)": "--rule stdp, or --rule bcpnn --rule.options '{taught: false}'",
+}
 LOCKLESS = "without them two processes could write to one folder"
 LARGE = 1000  # from which on a setting is named where memory does not suffice
 
@@ -76,7 +85,17 @@ def message_of(error: Exception, parser: ArgumentParser, made: Any = None, out: 
         return f"{error}; give the name of a folder"
     if code_of(error) == FAILED and isinstance(error, (OSError, sqlite3.Error)):
         return f"{error}; {_remedy(error, out)}"
-    return str(error)
+    return as_options(str(error))
+
+
+def as_options(message: str) -> str:
+    """Return a message with the options that stand for what it says in Python.
+
+    >>> as_options("build an nn.Sequential of nn.Linear")
+    'build an nn.Sequential of nn.Linear; as options: --encoder still --network.model perceptron'
+    """
+    found = dict.fromkeys(options for python, options in ON_THE_COMMAND_LINE.items() if python in message)
+    return f"{message}; as options: {'; '.join(found)}" if found else message
 
 
 def _remedy(error: Exception, out: bool) -> str:

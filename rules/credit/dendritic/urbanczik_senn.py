@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -41,7 +42,8 @@ class UrbanczikSenn(CreditRule):
     The credit is minus dw, a mean over samples. It is the gradient of the cross-entropy between somatic and predicted
     rates, with the somatic potentials as they are; this sum over steps is the loss that a step reports. The objective
     is not asked. Other layers stay as they are; `rules.Partition` gives them another credit. Evaluation runs the
-    network without a teacher.
+    network without a teacher, and its output is phi(U): a soma without reset is above its threshold or not, and the
+    spikes of the model's own forward pass say less.
 
     Args:
         beta: steepness of phi [1/mV], 4 by default.
@@ -102,17 +104,39 @@ class UrbanczikSenn(CreditRule):
         require_plain(model, sites(model), arranged(model, batch))
         last(model)
 
+    def runs(self, model: nn.Module) -> Callable[[Batch], Run]:
+        """Return the function that runs the network without a teacher; its output are the rates of the somata."""
+
+        def freely(batch: Batch) -> Run:
+            x, top = arranged(model, batch), last(model)
+            with torch.no_grad():
+                x, ends = self.below(model, x, batch.carry)
+                carry, rates = (batch.carry[-1] if batch.carry else None), []
+                for current in fold(top.layer.synapse, x):
+                    state, shown = top.rest(current) if carry is None else carry
+                    _, after = top.layer.cells.advance(current, state)
+                    carry = after, shown
+                    rates.append(torch.sigmoid(self.beta * (after.v - top.layer.cells.neuron.v_threshold)))
+            return Run(torch.stack(rates), carry=(*ends, carry))
+
+        return freely
+
+    def below(self, model: nn.Module, x: Tensor, carry: Any) -> tuple[Tensor, list[Any]]:
+        """Return the output of the layers below the last, and their states."""
+        ends = []
+        for number, site in enumerate(sites(model)[:-1]):
+            start: Any = None if carry is None else carry[number]
+            run = site.layer.respond(x, fold(site.layer.synapse, x), start, False)
+            ends.append(run.carry)
+            x = run.output
+        return x, ends
+
     def assign(self, model: nn.Module, objective: Objective, batch: Batch, state: Any, rng: torch.Generator) -> Credit:
         """Return minus the change by the steps of a batch."""
         x, top = arranged(model, batch), last(model)
-        below, now = sites(model)[:-1], begun(batch.carry, self)
+        now = begun(batch.carry, self)
         with torch.no_grad(), differentiating(generator=rng), Meter(model) as meter:
-            ends = []
-            for number, site in enumerate(below):
-                start: Any = None if now.model is None else now.model[number]
-                run = site.layer.respond(x, fold(site.layer.synapse, x), start, False)
-                ends.append(run.carry)
-                x = run.output
+            x, ends = self.below(model, x, now.model)
             currents = fold(top.layer.synapse, x)
             wanted, known = self.taught(batch, currents)
             carry: Any = top.rest(currents[0]) if now.model is None else now.model[-1]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Credit, CreditRule, Objective, Run
+from rules.credit.relaxation.sustained import self_sustained
 from rules.errors import unknown
 from rules.fields import check_fields
 from rules.metering import Meter
@@ -124,7 +125,9 @@ class EquilibriumPropagation(CreditRule):
                 for name, product in products(model, pairs, meter).items():
                     grads[name] = grads.get(name, 0.0) - sign * product / share
             meter.add(layer_evaluations=(sweeps - 1) * (len(chain.links) - 1))
-        return Credit({**grads, **judged.own}, state, judged.loss, meter.cost(1, 0), info={"sweeps": float(sweeps)})
+            ill = tuple(self_sustained(chain))
+        grads |= judged.own
+        return Credit(grads, state, judged.loss, meter.cost(1, 0), info={"sweeps": float(sweeps)}, findings=ill)
 
     def _sides(self, rng: torch.Generator) -> tuple[float, float]:
         """Return b1 and b2."""

@@ -31,6 +31,7 @@ def from_brian2_synapses(
     values in every step. Then each pathway runs where its side fired, inputs before cells unless `order` says
     otherwise. Statements assign variables of the synapse, or names for the pathway's own use. `v_post += w`, for any
     variable of the cell and with a unit if it has one, is what the layer does, and is left to it, wherever it stands.
+    Text without it is taken too: the layer transmits all the same, and Brian2 would not.
     Anything else that reads or changes a variable of a cell is refused, and so are random numbers, delays, sums over
     synapses and the clock; and a subexpression that Brian2 would compute from values of before the pathway. No text is
     ever passed to `eval`.

@@ -43,9 +43,10 @@ def test_every_named_rule_keeps_the_contract(name):
         rules.make("bptt", window=2),
         rules.make("bptt", checkpoint=2),
         rules.make("bptt", objective="tet", detach_reset=True),
+        rules.make("stdp", every=2),
         rules.compose("ce_last", "bptt", "sgd"),
     ],
-    ids=["window", "checkpoint", "tet", "composed"],
+    ids=["window", "checkpoint", "tet", "every", "composed"],
 )
 def test_variants_keep_what_they_can(rule):
     """Pieces in time need a carry, which toy models without layers do not have: those checks report it."""

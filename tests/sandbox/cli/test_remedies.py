@@ -1,0 +1,41 @@
+"""Errors that speak of Python name the options of the command line beside it, and these do what they say."""
+
+from __future__ import annotations
+
+import pytest
+
+from sandbox.cli import main
+
+SHORT = ["--task", "yinyang", "--epochs", "1", "--task.options", "{train: 40, validation: 20, test: 20}"]
+SOMA = "{name: two_compartment, options: {reset: none}}"
+
+
+def run(tmp_path, *options):
+    return main(["run", *SHORT, "--out", str(tmp_path), *options])
+
+
+@pytest.mark.parametrize(
+    ("rule", "said", "mended"),
+    [
+        (
+            ["--rule", "equilibrium_propagation"],
+            "as options: --encoder still --network.model perceptron",
+            ["--encoder", "still", "--network.model", "{name: perceptron, options: {hidden: [5]}}"],
+        ),
+        (["--rule", "urbanczik_senn"], "as options: --network.readout '" + SOMA + "'", ["--network.readout", SOMA]),
+        (
+            ["--rule", "stdp", "--rule.options", "{homeostasis: 0.1}"],
+            "as options: --network.model diehl_cook, or --network.neuron own.py:Name",
+            ["--network.model", "diehl_cook"],
+        ),
+        (
+            ["--rule", "bptt", "--encoder", "still"],
+            "as options: another --encoder than still, or --network.model perceptron",
+            ["--network.model", "perceptron"],
+        ),
+    ],
+)
+def test_what_is_said_helps(tmp_path, capsys, rule, said, mended):
+    assert run(tmp_path, *rule) == 2
+    assert said in capsys.readouterr().err
+    assert run(tmp_path, *rule, *mended) == 0
