@@ -59,7 +59,7 @@ def taking(function: Any) -> Iterator[Any]:
     """Yield the classes and functions that take the options of a function, and those that take theirs."""
     for other in getattr(function, "takes", ()):
         yield from classes(other) if isinstance(other, type) else (other,)
-        yield from taking(other.__init__ if isinstance(other, type) else other)
+        yield from taking(vars(other).get("__init__") if isinstance(other, type) else other)
 
 
 def classes(kind: type) -> Iterator[type]:

@@ -109,14 +109,15 @@ class UrbanczikSenn(CreditRule):
 
         def freely(batch: Batch) -> Run:
             x, top = arranged(model, batch), last(model)
+            cells: Any = top.layer.cells
             with torch.no_grad():
                 x, ends = self.below(model, x, batch.carry)
                 carry, rates = (batch.carry[-1] if batch.carry else None), []
                 for current in fold(top.layer.synapse, x):
                     state, shown = top.rest(current) if carry is None else carry
-                    _, after = top.layer.cells.advance(current, state)
+                    _, after = cells.advance(current, state)
                     carry = after, shown
-                    rates.append(torch.sigmoid(self.beta * (after.v - top.layer.cells.neuron.v_threshold)))
+                    rates.append(torch.sigmoid(self.beta * (after.v - cells.neuron.v_threshold)))
             return Run(torch.stack(rates), carry=(*ends, carry))
 
         return freely
