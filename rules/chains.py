@@ -14,6 +14,20 @@ ELEMENTWISE = (
 REMEDY = "build an nn.Sequential of nn.Linear and activations such as nn.Tanh, or sandbox.make_model('perceptron', ...)"
 
 
+def altered(layer: nn.Module) -> str:
+    """Return what makes a layer more than its own forward pass: hooks, or weights that are computed from others.
+
+    >>> altered(nn.Linear(1, 1))
+    ''
+    """
+    hooks = [*layer._forward_hooks.values(), *layer._forward_pre_hooks.values()]
+    if any(not str(getattr(getattr(hook, "func", hook), "__module__", "")).startswith("rules.") for hook in hooks):
+        return "has a hook"  # those of this library count, and change nothing
+    if type(layer) in DENSE and "weight" not in layer._parameters:
+        return "has a weight that is computed from other parameters, as by pruning or weight_norm"
+    return ""
+
+
 def unchained(layers: Sequence[nn.Module] | None) -> str:
     """Return why layers are no chain, in words that name what was found; empty if they are one.
 
@@ -31,6 +45,9 @@ def unchained(layers: Sequence[nn.Module] | None) -> str:
         return (
             f"none of its layers ({', '.join(type(layer).__name__ for layer in layers) or 'none'}) is dense: {REMEDY}"
         )
+    for number, layer in enumerate(layers):
+        if seen := altered(layer):
+            return f"layer {number}, {type(layer).__name__}, {seen}, which a chain of weights and activations is not"
     if len(set(map(id, dense))) < len(dense) or len({id(layer.weight) for layer in dense}) < len(dense):
         return f"a dense layer is used twice, and a chain learns each use for itself: {REMEDY}"
     first = min(number for number, layer in enumerate(layers) if type(layer) in DENSE)

@@ -232,7 +232,7 @@ def last(model: nn.Module) -> Site:
     """Return the last layer.
 
     Raises:
-        UnfitModel: where its soma is reset, it has no dendrite, or its cells hear each other.
+        UnfitModel: where its soma is reset or refractory, it has no dendrite, or its cells hear each other.
     """
     top = sites(model)[-1]
     neuron: Any = top.layer.cells.neuron
@@ -245,6 +245,11 @@ def last(model: nn.Module) -> Site:
         raise UnfitModel(
             f"the soma of {top.name} is reset, reset={neuron.reset!r}, and then its potential tells no rate: use "
             f"{type(neuron).__name__}(reset='none')"
+        )
+    if getattr(neuron, "t_refractory", 0.0):
+        raise UnfitModel(
+            f"the soma of {top.name} is refractory, t_refractory={neuron.t_refractory:g}, and is not free to tell a "
+            f"rate then: use {type(neuron).__name__}(reset='none', t_refractory=0.0)"
         )
     if top.recurrent is not None:
         raise UnfitModel(

@@ -171,7 +171,7 @@ def require_given_noise(site: Site) -> None:
         with torch.no_grad(), differentiating(spike=look, generator=rng):
             nothing = silence(site)
             site.layer.cells.advance(nothing, site.rest(nothing)[0])  # type: ignore[operator]
-    kind = type(site.layer.cells.neuron).__name__
+    kind = type(getattr(site.layer.cells, "neuron", site.layer.cells)).__name__
     remedy = (
         "use cells without noise, such as sandbox.LIF(), which get that of this rule, or "
         "sandbox.neurons.StochasticBinary()"
