@@ -264,6 +264,14 @@ def test_what_breaks_the_protocol_is_named(world, said):
         play(world, net(), Episodes(number=1))
 
 
+def test_before_the_first_reward_no_credit_is_no_illness():
+    looking = rules.Trainer(net(), rules.make("r_stdp"), health=rules.Health(every=1))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        learn(Bandit((0.0, 0.0), copies=2, delay=2, loss=0.0), looking, Episodes(number=1, steps=5))
+    assert not [each for each in said if "without credit" in str(each.message)]
+
+
 def test_outputs_that_are_not_spikes_are_refused():
     model = sandbox.build((1,), 2, (), LIF(), LeakyIntegrator())
     with pytest.raises(ValueError, match="the last layer does not fire, and an action is that of the output with the"):
