@@ -57,8 +57,8 @@ def self_sustained(chain: Chain) -> Iterator[Finding]:
             gain,
             f"weights that act both ways amplify activity by {gain:.2f} in a sweep, so that it settles into states of "
             "its own, whatever comes in",
-            f"scale the weights by {0.9 / gain:.2f} or less (an option of the model perceptron, gain), use fewer layers, "
-            "or activations with a smaller slope, such as nn.Hardsigmoid",
+            f"scale the weights by {0.9 / gain:.2f} or less (gain, an option of the model perceptron), use fewer "
+            "layers, or activations with a smaller slope, such as nn.Hardsigmoid",
         )
 
 

@@ -75,8 +75,8 @@ def from_brian2_synapses(
     """
     if delay is not None:
         raise ValueError(
-            f"delay={delay!r}: a rule sees spikes when they reach the synapse, and layers transmit without delay; leave "
-            "it out, or take rules.credit.eventprop.spike_times, whose delays are learned"
+            f"delay={delay!r}: a rule sees spikes when they reach the synapse, and layers transmit without delay; "
+            "leave it out, or take rules.credit.eventprop.spike_times, whose delays are learned"
         )
     constants = {name: quantity(name, value) for name, value in (namespace or {}).items()}
     house = {name: in_house(value) for name, value in constants.items()}

@@ -240,7 +240,7 @@ def test_delays_are_sent_to_what_learns_them():
     from sandbox.reference import from_brian2_synapses
 
     with pytest.raises(
-        ValueError, match="delay='1.ms': a rule sees spikes when they reach the synapse, .* spike_times"
+        ValueError, match=r"delay='1\*ms': a rule sees spikes when they reach the synapse, .*spike_times"
     ):
         from_brian2_synapses("w : 1", on_pre="v_post += w", delay="1*ms")
 

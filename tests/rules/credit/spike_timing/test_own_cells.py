@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -100,6 +102,27 @@ def test_rules_of_pairs_learn_from_any_spikes(name):
 def test_eventprop_refuses_cells_whose_dynamics_it_does_not_know(spike):
     with pytest.raises(UnfitModel, match="layers.0 is made of Cells, whose threshold is not one number"):
         rules.Trainer(Net(spike), rules.make("eventprop")).step((spikes(), torch.arange(4) % 3))
+
+
+class Curved(Cells):
+    """A leak with a small curvature below the threshold, which single precision would hide near rest."""
+
+    def __init__(self, spike):
+        super().__init__(spike)
+        self.neuron = SimpleNamespace(v_threshold=1.0)
+
+    def advance(self, current, state):
+        v = 0.9 * state + 0.02 * state**3 + current
+        spikes = self.spike(v - 1)
+        return spikes, v * (1 - spikes.detach())
+
+
+def test_eventprop_sees_small_curvatures_in_single_precision():
+    net = Net(rules.Surrogate("atan").spike)
+    for layer in net.layers:
+        layer.cells = Curved(layer.cells.spike)
+    with pytest.raises(UnfitModel, match="not linear below their threshold"):
+        rules.Trainer(net, rules.make("eventprop")).step((spikes(), torch.arange(4) % 3))
 
 
 def test_escape_noise_refuses_a_spike_function_that_it_cannot_draw():
