@@ -11,7 +11,13 @@ ELEMENTWISE = (
     *(nn.Identity, nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardsigmoid, nn.Softsign, nn.LogSigmoid, nn.Tanhshrink),
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Hardswish),
 )
+HARMLESS = ("rules.", "torch.nn.modules.lazy")  # hooks that count, or give lazy layers their shape
 REMEDY = "build an nn.Sequential of nn.Linear and activations such as nn.Tanh, or sandbox.make_model('perceptron', ...)"
+
+
+def _home(hook: object) -> str:
+    """Return the module in which a hook was written."""
+    return str(getattr(getattr(hook, "func", hook), "__module__", ""))
 
 
 def altered(layer: nn.Module) -> str:
@@ -21,8 +27,8 @@ def altered(layer: nn.Module) -> str:
     ''
     """
     hooks = [*layer._forward_hooks.values(), *layer._forward_pre_hooks.values()]
-    if any(not str(getattr(getattr(hook, "func", hook), "__module__", "")).startswith("rules.") for hook in hooks):
-        return "has a hook"  # those of this library count, and change nothing
+    if any(not _home(hook).startswith(HARMLESS) for hook in hooks):
+        return "has a hook"
     if type(layer) in DENSE and "weight" not in layer._parameters:
         return "has a weight that is computed from other parameters, as by pruning or weight_norm"
     return ""
