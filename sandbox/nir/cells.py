@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,7 @@ def _lif(cell: Any) -> dict[str, Any]:
 
 
 def _firing(cell: Any) -> dict[str, Any]:
-    several = isinstance(cell, (MultiLIF, MultiIF))
-    return {"v_threshold": cell.v_threshold, "v_reset": 0.0 if several else cell.v_reset}
+    return {"v_threshold": cell.v_threshold, "v_reset": getattr(cell, "v_reset", 0.0)}
 
 
 def _integrating(cell: Any) -> dict[str, Any]:
@@ -103,7 +103,8 @@ def beyond(cell: Cell) -> list[str]:
 def arrays(cell: Cell, shape: tuple[int, ...]) -> dict[str, Array]:
     """Return the parameters of the node of a cell, in the units of NIR, each `[*shape]`."""
     _, parameters = NODES[type(cell)]
-    return {name: np.array(np.broadcast_to(_number(v), shape)) for name, v in parameters(cell).items()}
+    wide = SimpleNamespace(**{key: _number(getattr(cell, key)) for key in PARAMETERS if hasattr(cell, key)})
+    return {name: np.array(np.broadcast_to(v, shape)) for name, v in parameters(wide).items()}
 
 
 def cell_of(
@@ -209,7 +210,9 @@ class _Node:
         return replace(self.made(EulerCubaLIF, **common, **firing), order=order)
 
     def li(self) -> Cell:
-        return self.made(LeakyIntegrator, tau_mem=self.tau("tau"), r=self.get("r"), v_leak=self.get("v_leak"))
+        tau, r = self.tau("tau"), self.get("r")
+        r = r / (1 - np.exp(-self.dt / tau)) if self.kind in self.scheme.whole else r
+        return self.made(LeakyIntegrator, tau_mem=tau, r=r, v_leak=self.get("v_leak"))
 
     def integrator(self) -> Cell:
         return self.made(Integrator, tau_mem=self.dt, r=self.jump())

@@ -96,7 +96,7 @@ def from_nir(
 def _graph(given: Any) -> Any:
     nir = package()
     if isinstance(given, (str, Path)):
-        version = nir.read_version(given)
+        version = nir.serialization.read_version(given)
         if not version.startswith(READ):
             raise ValueError(f"{given} is of NIR {version}, and {READ}x is read here: write it anew with nir.write")
         given = nir.read(given)

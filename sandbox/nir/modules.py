@@ -142,7 +142,9 @@ def _tensor(value: Any) -> Tensor:
 def _dense(name: str, node: Any, shape: Shape) -> nn.Module:
     weight, bias = np.asarray(node.weight), getattr(node, "bias", None)
     if weight.ndim != 2 or shape != weight.shape[1:]:
+        batch = shape[:-1] == (1,)
         remedy = "flatten it first, with nir.Flatten" if math.prod(shape) == weight.shape[-1] else "check the weights"
+        remedy = "export from a sample without a batch axis, or set that of nir.Input" if batch else remedy
         raise ValueError(f"node {name!r} has weights {weight.shape}, and what arrives has shape {shape}: {remedy}")
     said = notes(f"node {name!r}", node.metadata)
     if said.get("sparse"):

@@ -43,6 +43,7 @@ class Scheme:
         several: whether a cell fires as often in a step as the threshold fits into its membrane.
         seconds: from a time constant in a graph to seconds, given dt in seconds.
         jumps: whether the input of IF and CubaLIF is a jump, in place of a current that lasts a step.
+        whole: types of neurons with a leak to which an input is added whole, in place of its share `1 - decay`.
         nodes: types of neurons that the exporter writes; empty for any.
     """
 
@@ -55,6 +56,7 @@ class Scheme:
     several: bool = False
     seconds: Callable[[Array, float], Array] = lambda tau, dt: tau
     jumps: bool = False
+    whole: frozenset[str] = frozenset()
     nodes: frozenset[str] = frozenset()
 
     @property
@@ -118,14 +120,15 @@ SCHEMES: dict[str, Scheme] = {
         nodes=frozenset({"LIF", "CubaLIF", "LI", "IF"}),
     ),
     "sinabs": Scheme(
-        "LIF and ExpLeak with norm_input=True, IAF: exact decays, time constants in steps, several spikes in a step, "
-        "each of which takes a threshold",
+        "LIF, IAF and ExpLeak as they are by default (norm_input=True in LIF alone): exact decays, time constants in "
+        "steps, several spikes in a step, each of which takes a threshold",
         1000.0,
         strict=False,
         euler=False,
         order="",
         reset="subtract",
         several=True,
+        whole=frozenset({"LI"}),
         nodes=frozenset({"LIF", "LI", "IF"}),
     ),
     "spikingjelly": Scheme(

@@ -19,6 +19,10 @@ ENDS = ("Input", "Output")
 KNOWN = (*ENDS, *NEURONS, *READERS, "Delay")
 
 
+class Identity:
+    """A node that passes on what it hears: an input or output of a subgraph."""
+
+
 @dataclass
 class Wiring:
     """The nodes of a graph without its subgraphs, and the edges between them, without those of loops.
@@ -129,7 +133,7 @@ def _opened(graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple[str, st
         full = f"{prefix}{name}"
         if not isinstance(node, package().NIRGraph):
             inner = bool(prefix) and type(node).__name__ in ENDS
-            nodes[full] = package().Identity(node.input_type) if inner else node
+            nodes[full] = Identity() if inner else node
             continue
         ways = [[n for n, one in node.nodes.items() if type(one).__name__ == end] for end in ENDS]
         if any(len(way) != 1 for way in ways):
