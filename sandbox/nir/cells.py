@@ -195,7 +195,8 @@ class _Node:
         if self.scheme.several:
             self._several(reset)
             return self.made(MultiIF, **common, v_threshold=self.get("v_threshold"))
-        return self.made(IF, **common, **self.firing(reset, np.asarray(1.0)))
+        start = self.get("v_reset") if self.scheme.starts_reset else 0.0
+        return self.made(IF, **common, v_leak=start, **self.firing(reset, np.asarray(1.0)))
 
     def cuba_lif(self, reset: str) -> Cell:
         order, gain = self.scheme.order, self.get("r") * self.get("w_in")

@@ -43,6 +43,7 @@ class Scheme:
         several: whether a cell fires as often in a step as the threshold fits into its membrane.
         seconds: from a time constant in a graph to seconds, given dt in seconds.
         jumps: whether the input of IF and CubaLIF is a jump, in place of a current that lasts a step.
+        starts_reset: whether IF starts at v_reset, in place of 0.
         whole: types of neurons with a leak to which an input is added whole, in place of its share `1 - decay`.
         nodes: types of neurons that the exporter writes; empty for any.
     """
@@ -56,6 +57,7 @@ class Scheme:
     several: bool = False
     seconds: Callable[[Array, float], Array] = lambda tau, dt: tau
     jumps: bool = False
+    starts_reset: bool = False
     whole: frozenset[str] = frozenset()
     nodes: frozenset[str] = frozenset()
 
@@ -137,6 +139,7 @@ SCHEMES: dict[str, Scheme] = {
         0.1,
         strict=False,
         order="synapse_first",
+        starts_reset=True,
         nodes=frozenset({"LIF", "CubaLIF", "IF"}),
     ),
 }
