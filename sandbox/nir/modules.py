@@ -161,9 +161,8 @@ def _dense(name: str, node: Any, shape: Shape) -> nn.Module:
 def _conv(name: str, node: Any, shape: Shape) -> nn.Module:
     weight, axes = np.asarray(node.weight), np.asarray(node.weight).ndim - 2
     if len(shape) != axes + 1:
-        raise ValueError(
-            f"node {name!r} is nir.Conv{axes}d, and what arrives has shape {shape}: it wants {axes + 1} axes"
-        )
+        wanted = f"(C, {'L' if axes == 1 else 'H, W'})"
+        raise ValueError(f"node {name!r} is nir.Conv{axes}d, and what arrives has shape {shape}; wanted {wanted}")
     told = None if node.input_shape is None else tuple(np.atleast_1d(node.input_shape).tolist())
     if told is not None and told != shape[1:]:
         raise ValueError(f"node {name!r} has input_shape {told}, and what arrives has {shape[1:]}: change one of them")
