@@ -125,7 +125,9 @@ class _Maker:
         self.found, self.scheme, self.dt, self.reset, self.dtype = found, scheme, dt, reset, dtype
 
     def parts(self, pieces: Iterable[str | Block], shape: Shape) -> list[nn.Module]:
-        made, waiting, self.shape = [], [], shape
+        made: list[nn.Module] = []
+        waiting: list[nn.Module] = []
+        self.shape = shape
         for piece in pieces:
             if isinstance(piece, Block):
                 made += [Stateless(_joined(waiting))] if waiting else []
