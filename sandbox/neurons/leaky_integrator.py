@@ -12,6 +12,8 @@ from torch import Tensor
 from sandbox.neurons.base import Neuron, affine, decay, full, toward
 from sandbox.neurons.exprel import exprel
 
+FAR = 300.0  # time constants of the membrane in a step, from which their exponentials come near the largest number
+
 
 class LeakyIntegratorState(NamedTuple):
     """State of a population, one value per cell in each field."""
@@ -182,7 +184,11 @@ def driven(cell: Any, current: Tensor, v: Tensor, i_syn: Tensor, dt: float) -> t
 
     The membrane hears the difference of two exponentials, which `exprel` gives without a division by zero.
     """
-    kept, excess = decay(dt, cell.tau_mem), i_syn - current
-    drive = cell.r * dt / cell.tau_mem * kept * exprel(dt / cell.tau_mem - dt / cell.tau_syn)
+    kept, excess, gap = decay(dt, cell.tau_mem), i_syn - current, dt / cell.tau_mem - dt / cell.tau_syn
+    gain = cell.r * dt / cell.tau_mem
+    if isinstance(gap, float) and gap > FAR:  # the same number, without 0 times infinity
+        drive = gain * decay(dt, cell.tau_syn) * exprel(-gap)
+    else:
+        drive = gain * kept * exprel(gap)
     after = toward(affine(current, cell.r, cell.v_leak), v, kept) + drive * excess
     return after, toward(current, i_syn, decay(dt, cell.tau_syn))

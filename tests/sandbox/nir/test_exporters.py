@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from sandbox import from_nir
+from sandbox import LIF, build, from_nir, to_nir
 from sandbox.nir import distance
 from tests.peers.zoo import present
 
@@ -120,17 +120,6 @@ class TestSnnTorch:
         x = given(1, IN)
         assert distance(snn_graph(net), x, "snntorch", snn_run(net, x), reset="subtract").from_exporter.differ > 100
         assert distance(snn_graph(net), x, "euler", snn_run(net, x), dt=0.1).from_exporter.differ > 100
-
-    def test_ours_goes_there(self):
-        """A leaky cell of ours with a reset to zero, written and read by snnTorch, at a step of 0.1 ms."""
-        from snntorch.import_nir import import_from_nir
-
-        from sandbox import LIF, build, to_nir
-
-        net = build((IN,), HIDDEN, (), readout=LIF(tau_mem=2.0, strict=True), dt=0.1)
-        theirs = import_from_nir(to_nir(net))
-        found = [module for module in theirs.modules() if type(module).__name__ == "Leaky"]
-        assert torch.allclose(found[0].beta, torch.tensor(1 - 0.1 / 2.0))  # the Euler step, where ours is exact
 
 
 # ---- Norse -----------------------------------------------------------------------------------------------------------
@@ -280,6 +269,41 @@ class TestSpikingJelly:
         theirs = jelly_run(net, x)
         assert theirs.all()
         assert from_nir(export_to_nir(net, x[0]), scheme="spikingjelly")(x).output.all()
+
+
+# ---- and back --------------------------------------------------------------------------------------------------------
+
+
+def read_by_snntorch(graph):
+    from snntorch.import_nir import import_from_nir
+
+    return import_from_nir(graph)
+
+
+def read_by_norse(graph):
+    from norse.torch.utils.import_nir import from_nir as read
+
+    return read(graph, dt=1e-4)
+
+
+def read_by_spikingjelly(graph):
+    from spikingjelly.activation_based.nir_exchange import import_from_nir
+
+    return import_from_nir(graph, dt=1e-4)
+
+
+@pytest.mark.parametrize("read", [read_by_snntorch, read_by_norse, read_by_spikingjelly])
+def test_graphs_of_ours_go_there(read):
+    """Each steps by Euler, at 0.1 ms, and its spikes are those of scheme="euler"."""
+    if not present(read.__name__.removeprefix("read_by_")):
+        pytest.skip("not installed: make peers")
+    graph = to_nir(build((IN,), HIDDEN, (HIDDEN,), LIF(2.0, strict=True), LIF(2.0, strict=True), dt=0.1, seed=1))
+    theirs, x, state, rows = read(graph), given(1, IN, strength=8.0), None, []
+    with torch.no_grad():
+        for step in x:
+            out, state = theirs(step, state)
+            rows.append(out)
+    agrees(graph, x, torch.stack(rows), "euler")
 
 
 # ---- distance --------------------------------------------------------------------------------------------------------

@@ -55,8 +55,9 @@ def test_gradients_are_those_of_finite_differences():
     assert abs(numerical) > 1e-6
 
 
-@pytest.mark.parametrize("rule", ["bptt", "eprop", "hzo"])
-@pytest.mark.parametrize("scheme", ["exact", "euler"])
+@pytest.mark.parametrize(
+    ("rule", "scheme"), [("bptt", "exact"), ("bptt", "euler"), ("eprop", "exact"), ("hzo", "exact")]
+)
 def test_rules_train_a_network(rule, scheme):
     net = from_nir(foreign(), dt=1.0, scheme=scheme)
     assert isinstance(net, Network)

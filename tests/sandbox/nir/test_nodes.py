@@ -88,6 +88,16 @@ def test_a_spike_lasts_for_a_step():
     assert float(v.sum()) * dt == pytest.approx(tau, rel=1e-3)  # the membrane is late by a hundredth of a step
 
 
+def test_a_membrane_much_faster_than_a_step_follows_its_synapse():
+    """Whose exponentials would overflow, one by one; it is late by its time constant, a thousandth of a step."""
+    node = nir.CubaLI(full(5e-3, 1), full(1e-7, 1), full(1.0, 1), full(0.0, 1))
+    with pytest.warns(UserWarning, match="longer than the fastest time constant"):
+        cells = from_nir(chained(node), dt=0.1, dtype=torch.float64).layers[0].cells.neuron
+    run = simulate(cells, torch.ones(100, 1, dtype=torch.float64), 0.1, ("v", "i_syn"))
+    np.testing.assert_allclose(run.i_syn[:, 0], 1 - np.exp(-np.arange(1, 101) / 50), rtol=1e-12)
+    np.testing.assert_allclose(run.v, run.i_syn, atol=1e-7 / 5e-3)
+
+
 def test_thresholds_factors_and_products():
     x = RNG.normal(size=(7, 4))
     s, w, b, t = RNG.normal(size=4), RNG.normal(size=(3, 4)), RNG.normal(size=3), np.array([0.0, 0.1, -0.2])

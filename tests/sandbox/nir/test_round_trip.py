@@ -134,6 +134,8 @@ class TestRefused:
         [
             (torch.nn.Conv2d(2, 3, 3, padding=1, padding_mode="circular"), "pads with 'circular', and NIR with zeros"),
             (torch.nn.AvgPool2d(2, ceil_mode=True), "averages with ceil_mode"),
+            (torch.nn.AvgPool2d(2, divisor_override=1), "averages with .*divisor_override"),
+            (torch.nn.AvgPool2d(2, padding=1, count_include_pad=False), "averages with .*without its padding"),
             (torch.nn.Flatten(0), "flattens from axis 0, the batch among them: start_dim=1"),
         ],
     )
