@@ -333,6 +333,9 @@ class Network(nn.Module):
     torch.Size([10, 2, 3])
     """
 
+    classless = False  # whether outputs stand for classes only once learning has said for which
+    meant = False  # whether initial weights have a meaning of their own, and are not scaled to a firing rate
+
     def __init__(self, layers: Sequence[nn.Module], shape: tuple[int, ...]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
