@@ -17,61 +17,11 @@ LONGEST = 5_000  # characters of an expression
 DEEPEST = 100  # levels of nesting
 STEEPEST = 32  # largest number as an exponent; above it SymPy's expansion may never end
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-BASE_UNITS = (
-    "volt",
-    "amp",
-    "second",
-    "siemens",
-    "ohm",
-    "farad",
-    "coulomb",
-    "hertz",
-    "metre",
-    "kilogram",
-    "joule",
-    "watt",
-    "newton",
-    "pascal",
-    "mole",
-    "molar",
-    "kelvin",
-    "candle",
-    "tesla",
-    "weber",
-    "henry",
-    "volts",
-    "amps",
-    "ampere",
-    "amperes",
-    "seconds",
-    "ohms",
-    "farads",
-    "coulombs",
-    "Hz",
-    "metres",
-    "meter",
-    "meters",
-    "kilograms",
-    "kilogramme",
-    "joules",
-    "watts",
-    "newtons",
-    "pascals",
-    "moles",
-    "mol",
-    "kelvins",
-    "candles",
-    "teslas",
-    "webers",
-    "henries",
-    "radian",
-    "steradian",
-    "lumen",
-    "lux",
-    "becquerel",
-    "gray",
-    "sievert",
-    "katal",
+BASE_UNITS = (  # those that Brian2 reads behind a colon
+    *("volt", "amp", "second", "siemens", "ohm", "farad", "hertz", "Hz", "coulomb", "metre", "meter", "mmolar", "mM"),
+    *("kilogram", "kilogramme", "kgram", "kgramme", "ampere", "joule", "watt", "newton", "pascal", "mole", "mol"),
+    *("kelvin", "candle", "tesla", "weber", "henry", "radian", "steradian", "lumen", "lux", "becquerel", "gray"),
+    *("sievert", "katal", "kliter", "klitre"),
 )
 FLAGS = {  # by kind of equation
     "differential equation": ("unless refractory",),
@@ -229,10 +179,10 @@ def _plain(text: str, longest: int) -> str:
 
 
 def _check_name(name: str, text: str) -> None:
-    if not NAME.fullmatch(name) or keyword.iskeyword(name) or "__" in name:
+    if not NAME.fullmatch(name) or keyword.iskeyword(name):
         raise ValueError(
-            f"{name!r} in {_short(text)!r} is not a valid name of a variable; use letters, digits and single "
-            "underscores, beginning with a letter"
+            f"{name!r} in {_short(text)!r} is not a valid name of a variable; use letters, digits and underscores, "
+            "beginning with a letter"
         )
 
 

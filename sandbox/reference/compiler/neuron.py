@@ -15,15 +15,19 @@ from torch import Tensor
 from rules.errors import unknown
 from rules.spikes.surrogate import Surrogate, reset_signal
 from rules.steps import wide_dtype
-from sandbox.neurons.base import Neuron, Value, full
-from sandbox.neurons.dice import DRAWS, following
+from sandbox.neurons.base import NUMBER, Neuron, Value, full
+from sandbox.neurons.dice import DRAWS, following, normal, uniform
 from sandbox.neurons.firing import spike
 from sandbox.reference.compiler.algebra import Node
+from sandbox.reference.compiler.constants import undrawn
 from sandbox.reference.compiler.formula import parse
 from sandbox.reference.compiler.model import Model
 from sandbox.reference.compiler.tape import Program, Writer
 from sandbox.reference.compiler.units import symbols
 
+NEVER = -1e7  # [ms], when a cell fired last that has not fired, as in Brian2
+STARTING = 1000  # the first stream of draws of initial values
+UNREAD = "unread"  # the input of a neuron without one
 PLANS = 64  # kept per model, one for each (dt, dtype, device, constants)
 
 
@@ -31,8 +35,10 @@ class CompiledNeuron(Neuron):
     """A neuron returned by `from_brian2`: a frozen dataclass of the constants of its equations, in house units."""
 
     model: ClassVar[Model]
-    starts: ClassVar[Mapping[str, float | str]]
-    input: ClassVar[str]
+    starts: ClassVar[Mapping[str, float | str | Tensor]]
+    input: ClassVar[str | None]
+    within_period: ClassVar[frozenset[str]]  # constants that are part of `t_refractory` alone
+    jumps: ClassVar[str | None]  # the variable that the input is added to before a step
     recipe: ClassVar[Mapping[str, Any]]
     rebuild: ClassVar[Callable[..., Any]]  # unpickles a neuron from the arguments of `__reduce__`
     plans: ClassVar[dict[Any, Plan]]
@@ -40,15 +46,31 @@ class CompiledNeuron(Neuron):
     surrogate: Surrogate
 
     def with_parameters(self, **changes: Any) -> CompiledNeuron:
-        """Return a copy with other constants, numbers or tensors in house units; ValueError for an unknown name."""
+        """Return a copy with other constants, numbers or tensors in house units; ValueError for an unknown name.
+
+        Constants that the refractory time alone reads are part of `t_refractory`, and are given together.
+        """
         for name in changes:
-            if name not in self.parameters:
-                raise unknown("parameter", name, self.parameters)
+            if name not in self.parameters and name not in self.within_period:
+                raise unknown("parameter", name, [*self.parameters, *self.within_period])
+        missing = sorted(self.within_period - changes.keys())
+        if missing and len(missing) < len(self.within_period):
+            raise ValueError(f"{', '.join(missing)} and the others make the refractory time: give all, or t_refractory=")
         period = self.model.period
         if period is not None and "t_refractory" not in changes and period.names() & changes.keys():
-            known = {name: number_of(value) for name, value in {**self.parameters, **changes}.items()}
-            changes["t_refractory"] = Writer(self.model.algebra, (), (), known, torch.zeros(())).plain(period)
-        return replace(self, **changes)
+            changes["t_refractory"] = self._period(changes)
+        return replace(self, **{name: value for name, value in changes.items() if name not in self.within_period})
+
+    def _period(self, changes: Mapping[str, Any]) -> Any:
+        """Return the refractory time of changed constants; the present one where some of its constants are unknown."""
+        known = {**self.parameters, **changes}
+        assert self.model.period is not None
+        if not self.model.period.names() - {"dt"} <= known.keys():
+            raise ValueError(
+                f"the refractory time is made of {', '.join(sorted(self.within_period))} too: give them as well, or "
+                "t_refractory="
+            )
+        return period_of(self.model, known)
 
     @property
     def clamped(self) -> frozenset[str]:
@@ -60,6 +82,12 @@ class CompiledNeuron(Neuron):
         """The constants of the equations, by name, in house units."""
         named = [f.name for f in fields(self)]
         return {name: getattr(self, name) for name in named if name != "surrogate"}
+
+    @property
+    def heeds(self) -> bool:
+        """Whether a step reads its input."""
+        model = self.model
+        return any(self.input in node.names() for node in (*model.update.values(), *model.waiting.values()))
 
     @property
     def swing(self) -> Value:
@@ -77,31 +105,38 @@ class CompiledNeuron(Neuron):
     def initial_state(self, shape: Iterable[int], like: Tensor) -> Any:
         """Return the initial values, ready to fire."""
         shape = tuple(shape)
-        values = [full(shape, self._initial(name), like) for name in self.model.variables]
-        refractory = self.model.stays is not None or self.t_refractory > 0
-        key = torch.zeros((), dtype=torch.int64, device=like.device) if self.model.draws else None
+        values = [full(shape, self._initial(name, shape, like), like) for name in self.model.variables]
+        refractory = self.model.stays is not None or bool(torch.as_tensor(self.t_refractory > 0).any())
+        zero = torch.zeros((), dtype=torch.int64, device=like.device)
         wait = torch.zeros(shape, dtype=wide_dtype(like), device=like.device) if refractory else None
-        return self.state_class(*values, wait=wait, key=key)
+        return self.state_class(
+            *values,
+            wait=wait,
+            key=zero if self.model.draws else None,
+            clock=zero.clone() if self.model.timed else None,
+        )
 
     def integrate(self, current: Tensor, state: Any, dt: float) -> Any:
         """Return the state after `dt` ms by Brian2's method; refractory cells keep their clamped variables."""
         plan = self._plan(state, dt)
         program = plan.update
-        values = program([*state, current, *self._extra(program, state)] if program.extra else [*state, current])
+        values = program([*state, current, *self._extra(program, state, dt)] if program.extra else [*state, current])
         values = self._in_dtype(values, state)
-        return self.state_class._make([*values, state[-1]] if plan.refractory else [*values, *state[-2:]])
+        return self.state_class._make([*values, *state[-2:]] if plan.refractory else [*values, *state[-3:]])
 
     def fire(self, state: Any, dt: float) -> tuple[Tensor, Any]:
         """Return spikes `[...]`, 0 or 1, and the state after the reset; without a threshold, the membrane."""
         model = self.model
-        key = None if state[-1] is None else following(state[-1])
+        wait, key, clock = state[-3:]
+        after = (None if key is None else following(key), None if clock is None else clock + 1)
         if model.above is None:
-            return getattr(state, self.membrane), state if key is None else state._replace(key=key)
+            return getattr(state, self.membrane), state._replace(key=after[0], clock=after[1]) if any_of(after) else state
         plan = self._plan(state, dt)
         assert plan.threshold is not None
-        u, *gate = plan.threshold([*state, *self._extra(plan.threshold, state)])
-        surrogate: Any = _Gated(self.surrogate, gate[0]) if gate else self.surrogate
-        wait: Tensor | None = state[-2]
+        u, *more = plan.threshold([*state, *self._extra(plan.threshold, state, dt)])
+        surrogate: Any = self.surrogate
+        if more:
+            surrogate = _Gated(surrogate, more[0]) if model.exact is None else _Exact(surrogate, more[0])
         if model.stays is None:
             spikes, wait = spike(surrogate, u, wait, self.t_refractory, dt, model.strict)
             spikes = spikes.to(state[0].dtype)
@@ -110,16 +145,17 @@ class CompiledNeuron(Neuron):
             spikes = (surrogate.spike(u, model.strict) * (wait <= 0)).to(state[0].dtype)
             wait = torch.where(spikes.detach() > 0, 1.0, wait)
         if plan.reset is None:
-            return spikes, self.state_class(*state[:-2], wait, key)
-        values = self._in_dtype(plan.reset([*state, reset_signal(spikes), *self._extra(plan.reset, state)]), state)
-        return spikes, self.state_class(*values, wait, key)
+            return spikes, self.state_class(*state[:-3], wait, *after)
+        extra = self._extra(plan.reset, state, dt)
+        values = self._in_dtype(plan.reset([*state, reset_signal(spikes), *extra]), state)
+        return spikes, self.state_class(*values, wait, *after)
 
     def centred(self, state: Any) -> Tensor:
         """Return the difference that the threshold compares with zero; the membrane if there is no threshold."""
         plan = self._plan(state, 1.0)
         if plan.threshold is None:
             return getattr(state, self.membrane)  # type: ignore[no-any-return]
-        u: Tensor = plan.threshold([*state, *self._extra(plan.threshold, state)])[0]
+        u: Tensor = plan.threshold([*state, *self._extra(plan.threshold, state, 1.0)])[0]
         swing: Value = self.swing
         scaled: Tensor = u * swing
         return scaled
@@ -128,7 +164,7 @@ class CompiledNeuron(Neuron):
     def fastest(self) -> float:
         """Shortest of the constants `tau...` that are times [ms]."""
         times = [torch.as_tensor(value) for name, value in self.parameters.items() if name in self.above]
-        return min((float(time.min()) for time in times), default=math.inf)
+        return min((float(time.detach().min()) for time in times), default=math.inf)
 
     @property
     def membrane(self) -> str:
@@ -164,28 +200,40 @@ class CompiledNeuron(Neuron):
         values = dict(self.parameters)
         return self.rebuild, (dict(self.recipe), dict(self.units), dict(self.starts), values, self.surrogate)
 
-    def _initial(self, name: str) -> Value:
-        start = self.starts.get(name, 0.0)
-        return parse(start, symbols())(self.parameters) if isinstance(start, str) else start
+    def _initial(self, name: str, shape: tuple[int, ...] = (1,), like: Tensor | None = None) -> Value:
+        start = self.starts.get(name, NEVER if name == "lastspike" else 0.0)
+        if not isinstance(start, str):
+            return start if isinstance(start, NUMBER) or like is None else start.to(like)
+        formula = parse(undrawn(start), symbols())
+        if not formula.names - self.parameters.keys():
+            return formula(self.parameters)  # type: ignore[no-any-return]
+        every = torch.zeros(shape, dtype=torch.float64, device=None if like is None else like.device)
+        key, stream = torch.zeros((), dtype=torch.int64, device=every.device), STARTING + self.model.variables.index(name)
+        drawn = {"rand_drawn": uniform(key, every, stream), "randn_drawn": normal(key, every, stream)}
+        return formula({**self.parameters, **drawn, **places(every)})  # type: ignore[no-any-return]
 
     def _in_dtype(self, values: list[Tensor], state: Any) -> list[Tensor]:
         """Return new values of the variables in the dtype of the state; draws and counters of half are float32."""
         dtype, count = state[0].dtype, len(self.model.variables)
         return [*(value.to(dtype) for value in values[:count]), *values[count:]]
 
-    def _extra(self, program: Program, state: Any) -> list[Any]:
-        """Return the inputs of a program beside the state: draws, and parameters that are tensors."""
-        return [self._read(name, state) for name in program.extra] if program.extra else []
+    def _extra(self, program: Program, state: Any, dt: float) -> list[Any]:
+        """Return the inputs of a program beside the state: draws, the time, the index, parameters that are tensors."""
+        return [self._read(name, state, dt) for name in program.extra] if program.extra else []
 
-    def _read(self, name: str, state: Any) -> Any:
+    def _read(self, name: str, state: Any, dt: float) -> Any:
         if name in self.model.draws:
             return DRAWS[self.model.draws[name]](state.key, state[0], list(self.model.draws).index(name))
+        if name in ("i", "N"):
+            return places(state[0])[name]
+        if name in CLOCKS:
+            return CLOCKS[name](state, dt)
         return getattr(self, name).to(state[0].dtype)
 
     def _plan(self, state: Any, dt: float) -> Plan:
         """Return the programs of a step, written at the first use."""
         like: Tensor = state[0]
-        key = (dt, like.dtype, like.device, state[-2] is None)
+        key = (dt, like.dtype, like.device, state[-3] is None)
         cache: dict[Any, Plan] = self.__dict__.setdefault("_plans", {})
         if key not in cache:
             known = {name: float(value) for name, value in self.parameters.items() if not isinstance(value, Tensor)}
@@ -195,7 +243,7 @@ class CompiledNeuron(Neuron):
                 if len(self.plans) >= PLANS:
                     self.plans.clear()
                 self.plans[shared] = _planned(
-                    self.model, self.input, {**known, "dt": dt}, swing, like, state[-2] is not None
+                    self.model, self.input, {**known, "dt": dt}, swing, like, state[-3] is not None
                 )
             cache[key] = self.plans[shared]
         return cache[key]
@@ -220,12 +268,24 @@ class _Gated:
         return self.surrogate.spike(u, strict) * self.gate
 
 
-def _planned(model: Model, input: str, known: dict[str, float], swing: float, like: Tensor, refractory: bool) -> Plan:
+class _Exact:
+    """A surrogate whose spike is a condition, and whose derivative is that of a difference."""
+
+    def __init__(self, surrogate: Surrogate, holds: Tensor) -> None:
+        self.surrogate, self.holds = surrogate, holds
+
+    def spike(self, u: Tensor, strict: bool = False) -> Tensor:
+        smooth = self.surrogate.spike(u, strict)
+        return smooth + (self.holds.to(smooth.dtype) - smooth).detach()
+
+
+def _planned(model: Model, input: str | None, known: dict[str, float], swing: float, like: Tensor, refractory: bool) -> Plan:
     write = partial(_written, model, known, like)
-    update = write([input], model.after(refractory))
+    update = write([input or UNREAD], model.after(refractory))
     if model.above is None:
         return Plan(update, None, None, refractory)
-    compared = {"u": model.algebra.call("difference", *model.above)} | ({"gate": model.gate} if model.gate else {})
+    compared = {"u": model.algebra.call("difference", *model.above)}
+    compared |= {name: node for name, node in (("gate", model.gate), ("holds", model.exact)) if node is not None}
     reset = write(["fired"], model.reset) if model.reset else None
     return Plan(update, write([], compared, scale=1 / swing), reset, refractory)
 
@@ -239,16 +299,16 @@ def _written(
     scale: float = 1.0,
 ) -> Program:
     mentioned = set().union(*(node.names() for node in outputs.values()), set())
-    given = [*model.variables, "wait", "key", *inputs]
+    given = [*model.variables, "wait", "key", "clock", *inputs]
     extra = [name for name in sorted(mentioned) if name not in known and name not in given]
     return Writer(model.algebra, given, extra, known, like).program(outputs, scale)
 
 
 @lru_cache(maxsize=256)
 def state_class(variables: tuple[str, ...]) -> Any:
-    """Make the NamedTuple of a compiled neuron's state: its variables, `wait` and `key`."""
-    names = (*variables, "wait", "key")
-    plain: Any = namedtuple("CompiledState", names, defaults=(None, None))  # type: ignore[misc]
+    """Make the NamedTuple of a compiled neuron's state: its variables, `wait`, `key` and `clock`."""
+    names = (*variables, "wait", "key", "clock")
+    plain: Any = namedtuple("CompiledState", names, defaults=(None, None, None))  # type: ignore[misc]
 
     class CompiledState(plain):  # type: ignore[misc,unused-ignore]
         __slots__ = ()
@@ -261,6 +321,45 @@ def state_class(variables: tuple[str, ...]) -> Any:
 
 def _state(variables: tuple[str, ...], values: tuple[Any, ...]) -> Any:
     return state_class(variables)(*values)
+
+
+def places(like: Tensor) -> dict[str, Any]:
+    """Return the index of each cell `i` and their number `N`: of the last axes, the first being samples if there are two.
+
+    >>> places(torch.zeros(2, 3))["i"].tolist(), places(torch.zeros(4))["N"]
+    ([0.0, 1.0, 2.0], tensor(4.))
+    """
+    shape = like.shape[1:] if like.ndim > 1 else like.shape
+    count = math.prod(shape)
+    return {"i": torch.arange(count, dtype=like.dtype, device=like.device).reshape(shape), "N": torch.full((), count, dtype=like.dtype, device=like.device)}
+
+
+CLOCKS: dict[str, Callable[[Any, float], Tensor]] = {
+    "t": lambda state, dt: (state.clock.double() * dt).to(state[0].dtype),
+    "t_in_timesteps": lambda state, dt: state.clock.to(state[0].dtype),
+    "t_si": lambda state, dt: state.clock.double() * (dt * 1e-3),  # as Brian2 has it, for comparisons
+    "lastspike_si": lambda state, dt: torch.round(state.lastspike.double() / dt) * (dt * 1e-3),
+}
+
+
+def any_of(values: Iterable[Any]) -> bool:
+    """Return whether one of the values is not None."""
+    return any(value is not None for value in values)
+
+
+def period_of(model: Model, parameters: Mapping[str, Value]) -> Any:
+    """Return the refractory time [ms] of constants, a tensor if one of them is; None if it depends on the state."""
+    node = model.period
+    assert node is not None
+    if node.level == 2:
+        return None
+    many = {name: value for name, value in parameters.items() if name in node.names() and isinstance(value, Tensor)}
+    known = {name: float(value) for name, value in parameters.items() if not isinstance(value, Tensor)}
+    if not many:
+        return Writer(model.algebra, (), (), known, torch.zeros(())).plain(node)
+    like = next(iter(many.values()))
+    program = Writer(model.algebra, (), tuple(many), known, like).program({"period": node})
+    return program(list(many.values()))[0]
 
 
 def number_of(value: Value) -> float:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
+from operator import add, itemgetter, sub
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +34,10 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "pow": power,
     "mod": remainder,
     "floordiv": floored,
+    "largest": max,
+    "smallest": min,
+    "plus": add,
+    "minus": sub,
     "choose": lambda condition, a, b: a if condition else b,
 }
 
@@ -177,6 +181,11 @@ class Writer:
                 total = self._row(pair, f"({{}} {SIGNS[name]} {{}})", total, self._tensor(self.value(arg)))
             return total
         values = [self.value(arg) for arg in node.args]
+        if name in ("largest", "smallest"):
+            first, *others = (self._tensor(value) for value in values)
+            for other in others:
+                first = self._row(torch.maximum if name == "largest" else torch.minimum, name + "({}, {})", first, other)
+            return first
         if name in MIRRORED:
             if not isinstance(values[0], Register):
                 name, values = MIRRORED[name], values[::-1]
@@ -195,6 +204,8 @@ class Writer:
             "mod": (torch.remainder, "{} % {}"),
             "floordiv": (partial(torch.div, rounding_mode="floor"), "{} // {}"),
             "pow": (torch.pow, "{} ** {}"),
+            "plus": (add, "{} + {}"),
+            "minus": (sub, "{} - {}"),
         }
         if name in special:
             return self._row(*special[name], *values)

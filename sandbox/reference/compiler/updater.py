@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 from rules.errors import unknown
 from sandbox.reference.compiler import effort, grammar
 from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM
+from sandbox.reference.compiler.methods import METHODS
 from sandbox.reference.compiler.names import CLOCK, CONSTANTS, NOISE, RESERVED, check_known, check_own
 from sandbox.reference.compiler.units import symbols
 from sandbox.reference.need import brian2
-
-METHODS = ("exact", "exponential_euler", "euler", "rk2", "rk4", "heun", "milstein")
 
 
 class Step(NamedTuple):
@@ -36,7 +35,7 @@ class Text(NamedTuple):
     refractory: str | None
 
 
-def ask(text: Text, method: str | None, namespace: Mapping[str, Any], extra: Sequence[str]) -> Step:
+def ask(text: Text, methods: Sequence[str], namespace: Mapping[str, Any], extra: Sequence[str]) -> Step:
     """Return Brian2's result; `extra` are lines for the input and the draws, constant within a step.
 
     Raises ValueError for units that do not fit, a threshold that is not a condition, and a method that does not apply.
@@ -50,7 +49,7 @@ def ask(text: Text, method: str | None, namespace: Mapping[str, Any], extra: Seq
         variables = group.resolve_all(names, {}, user_identifiers=set())
         _check_threshold(text.threshold, variables)
         check_code("reset", [s.text for s in grammar.statements(text.reset or "")], variables)
-        code, chosen = _updated(group, method, text.lines)
+        code, chosen = _updated(group, methods, text.lines)
         dimensions = {name: variable.dim for name, variable in variables.items() if hasattr(variable, "dim")}
         return Step(code, chosen, dimensions, *_refractory(text.refractory, variables))
 
@@ -82,10 +81,16 @@ def group_of(
 def check_names(text: Text, namespace: Mapping[str, Any], extra: Sequence[str]) -> None:
     """Raise ValueError for an unknown or reserved name, and for a reset of something that is not a variable."""
     own = [line.name for line in text.lines]
-    check_own(own, namespace, {*CLOCK, *RESERVED}, "neuron", "cell")
-    valid = {*own, *namespace, *extra, *symbols(), *CONSTANTS, "dt"}
+    read = {name: value for name, value in namespace.items() if name in mentioned(text) or name in own}
+    check_own(own, read, {*CLOCK, *RESERVED}, "neuron", "cell")
+    for name in extra:
+        if name in namespace:
+            raise ValueError(f"{name!r} is given to every step, and has a value in the namespace too: leave one out")
+    valid = {*own, *namespace, *extra, *symbols(), *CONSTANTS, *CLOCK, "not_refractory", "dt"}
+    waits = "it belongs to cells with a refractory time or condition: give refractory=..."
+    refused = {} if text.refractory else {"lastspike": waits, "not_refractory": waits}
     for expression in _expressions(text):
-        check_known(expression, valid, CLOCK, "neuron")
+        check_known(expression, valid, refused)
     variables = [
         line.name
         for line in text.lines
@@ -108,24 +113,25 @@ def _expressions(text: Text) -> list[str]:
     return [*found, *(part for part in (text.threshold, text.refractory) if part)]
 
 
-def _updated(group: Any, method: str | None, lines: Sequence[grammar.Equation]) -> tuple[str, str]:
-    """Return the code of one step, and the method that generated it."""
-    if method is not None and method not in METHODS:
-        raise unknown("method", method, METHODS)
+def _updated(group: Any, methods: Sequence[str], lines: Sequence[grammar.Equation]) -> tuple[str, str]:
+    """Return the code of one step, and the first method that could generate it; without equations nothing moves."""
+    if not any(line.kind == "differential equation" for line in lines):
+        return "", methods[0] if methods else "euler"
     problems: dict[str, str] = {}
     why = effort.entangled(lines)
     if why is not None:
         problems["exact"] = f"its closed form would take too long: {why}"
-        if method is None and effort.linear(lines):
+        if not methods and effort.linear(lines):
             raise ValueError(f"these equations are linear, and {problems['exact']}; choose a scheme, method='euler'")
-    for candidate in (method,) if method else ("exact", "euler", "heun"):
+    for candidate in methods or ("exact", "euler", "heun"):
         code = None if candidate in problems else _tried(group, candidate, problems)
         if code is not None:
             return code, candidate
     works = [m for m in METHODS if m not in problems and _tried(group, m, problems) is not None]
-    reasons = "; ".join(f"{name!r}: {why}" for name, why in problems.items() if name == method or not method)
+    reasons = "; ".join(f"{name!r}: {why}" for name, why in problems.items() if name in methods or not methods)
+    asked = f"method {methods[0]!r}" if len(methods) == 1 else f"methods {methods!r}" if methods else "method None"
     raise ValueError(
-        f"method {method!r} does not apply to these equations ({reasons}); these do: {', '.join(works) or 'none'}"
+        f"{asked} does not apply to these equations ({reasons}); these do: {', '.join(works) or 'none'}"
     )
 
 
