@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
 
 from sandbox.reference.compiler import grammar
@@ -14,6 +14,7 @@ from sandbox.reference.compiler.units import symbols
 from sandbox.reference.compiler.names import CLOCKS
 from sandbox.reference.compiler.updater import Step, Text, mentioned
 
+NEVER = -1e7  # [ms], when a cell fired last that has not fired, as in Brian2
 OPERATORS = {"+": ast.Add, "-": ast.Sub, "*": ast.Mult, "/": ast.Div, "//": ast.FloorDiv, "**": ast.Pow, "%": ast.Mod}
 
 
@@ -31,7 +32,7 @@ class Model(NamedTuple):
 
     algebra: Algebra
     variables: tuple[str, ...]  # of the state
-    clamped: frozenset[str]  # variables that are constant while a cell is refractory
+    clamps: dict[str, Node]  # variables that are constant while a cell is refractory, with what the input adds to them
     update: dict[str, Node]  # the state after a step, in a cell that is not refractory
     waiting: dict[str, Node]  # the same in a refractory cell, where it differs
     stays: Node | None  # the condition under which a cell stays refractory
@@ -41,6 +42,7 @@ class Model(NamedTuple):
     exact: Node | None  # or, whatever the difference, where this holds
     reset: dict[str, Node]  # the state after it, over `fired`; empty for none
     draws: dict[str, str]
+    starts: dict[str, float]  # of variables that the equations do not have
     period: Node | None  # the refractory time
 
     @property
@@ -59,7 +61,7 @@ class Model(NamedTuple):
         if self.stays is not None:
             wait = algebra.call("choose", self.stays, wait, algebra.zero)
         closed = algebra.call("gt", wait, algebra.zero)
-        kept = {**self.waiting, **{name: algebra.name(name) for name in self.clamped}}
+        kept = {**self.waiting, **self.clamps}
         after = {
             name: algebra.call("choose", closed, kept[name], node) if name in kept else node
             for name, node in self.update.items()
@@ -85,13 +87,14 @@ def build(
     return Model(
         algebra=maker.algebra,
         variables=maker.variables,
-        clamped=clamped if maker.refractory else frozenset(),
+        clamps={name: maker.jumped(name) for name in clamped} if maker.refractory else {},
         update=free,
         waiting={name: node for name, node in waiting.items() if name not in clamped and node is not free[name]},
         stays=maker.node(step.condition) if step.condition else None,
         **threshold._asdict(),
         reset=maker.reset(text.reset or ""),
         draws=maker.calls.kinds,
+        starts={**dict.fromkeys(maker.lastspike, NEVER), **({maker.open: 1.0} if maker.open else {})},
         period=maker.node(step.period) if step.period else None,
     )
 
@@ -116,9 +119,14 @@ class _Maker:
         read = mentioned(text)
         late = self.reached({*grammar.names(grammar.expression(text.threshold))} if text.threshold else set())
         late |= self.reached({n for s in grammar.statements(text.reset or "") for n in grammar.names(s.expression)})
-        self.heard = f"{input}_heard" if input is not None and (input in late or not (own or held)) else None
+        taken = {*self.lines, *parameters, *draws}
+        reads_late = input is not None and (input in late or not (own or held))
+        self.heard = untaken(f"{input}_heard", taken) if reads_late else None
+        clamped = self.refractory and jumps is not None and "unless refractory" in self.lines[jumps].flags
+        self.open = untaken(f"{jumps}_open", taken) if clamped else None
         self.lastspike = ("lastspike",) if "lastspike" in read else ()
-        self.variables = (*own, *held, *self.lastspike, *([self.heard] if self.heard else []))
+        hidden = [name for name in (self.heard, self.open) if name is not None]
+        self.variables = (*own, *held, *self.lastspike, *hidden)
         self.jumps, self.input = jumps, input
         algebra = self.algebra
         self.env: dict[str, Node] = {name: algebra.number(value) for name, value in symbols().items()}
@@ -148,11 +156,23 @@ class _Maker:
         """Build the node of an expression over the present state."""
         return self._built(grammar.expression(text), self.env)
 
+    def jumped(self, name: str) -> Node:
+        """Return a variable before an update, after the input was added to it if it is the one that jumps.
+
+        One that is held while a cell is refractory takes nothing until a step in which the cell was not, as in Brian2.
+        """
+        if name != self.jumps:
+            return self.env[name]
+        added = self.env[str(self.input)]
+        if self.open:
+            added = self.algebra.mul(added, self.env[self.open])
+        return self.algebra.add(self.env[name], added)
+
     def updated(self, code: str, free: float) -> dict[str, Node]:
         """Return the state after Brian2's statements, in a cell that is free (1) or refractory (0)."""
         env = {**self.env, "not_refractory": self.algebra.number(free)}
         if self.jumps is not None:
-            env[self.jumps] = self.algebra.add(env[self.jumps], env[str(self.input)])
+            env[self.jumps] = self.jumped(self.jumps)
         for name in self.variables:
             if name in self.lines and _held(self.lines[name]):
                 env[name] = self._built(grammar.expression(self.lines[name].expression), env)
@@ -162,6 +182,8 @@ class _Maker:
             env[statement.target] = self._built(statement.expression, env, drawn)
         if self.heard:
             env[self.heard] = env[str(self.input)]
+        if self.open:
+            env[self.open] = self.algebra.number(free)
         return {name: env[name] for name in self.variables}
 
     def threshold(self, text: str | None) -> Threshold:
@@ -213,7 +235,8 @@ class _Maker:
     def reset(self, text: str) -> dict[str, Node]:
         """Return the state after the statements, run in order; `fired` is the spike, 0 or 1."""
         env = {**self.late, "not_refractory": self.algebra.number(0.0), **dict.fromkeys(self.lastspike, self.env["t"])}
-        changed = list(self.lastspike)
+        changed = [*self.lastspike, *([self.open] if self.open else [])]
+        env |= {self.open: self.algebra.zero} if self.open else {}
         for statement in grammar.statements(text):
             right = statement.expression
             if statement.operator:
@@ -257,6 +280,13 @@ class _Lazy(dict[str, Node]):
 def linear(node: Node) -> bool:
     """Return whether it is a sum of variables with fixed coefficients, which cannot overflow in a step."""
     return node.level < 2 or node.kind == "name" or (node.kind == "sum" and all(t.kind == "name" for t, _ in node.args))
+
+
+def untaken(name: str, taken: Container[str]) -> str:
+    """Return a name, with underscores behind it until it is not taken."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def orders(tree: ast.expr) -> bool:

@@ -25,7 +25,6 @@ from sandbox.reference.compiler.model import Model
 from sandbox.reference.compiler.tape import Program, Writer
 from sandbox.reference.compiler.units import symbols
 
-NEVER = -1e7  # [ms], when a cell fired last that has not fired, as in Brian2
 STARTING = 1000  # the first stream of draws of initial values
 UNREAD = "unread"  # the input of a neuron without one
 PLANS = 64  # kept per model, one for each (dt, dtype, device, constants)
@@ -75,7 +74,7 @@ class CompiledNeuron(Neuron):
     @property
     def clamped(self) -> frozenset[str]:
         """The variables that are held while a cell is refractory; none where nothing makes it so, as in Brian2."""
-        return self.model.clamped
+        return frozenset(self.model.clamps)
 
     @property
     def parameters(self) -> dict[str, Value]:
@@ -193,7 +192,7 @@ class CompiledNeuron(Neuron):
         lines = [f"# {shown}; dt = {dt:g} ms, method {self.method!r}"]
         for name, program in (("integrate", plan.update), ("threshold", plan.threshold), ("reset", plan.reset)):
             if program is not None:
-                lines += [f"def {name}({', '.join(program.reads)}):", *(f"    {line}" for line in program.lines)]
+                lines += [f"def {name}({', '.join(program.reads)}):", *(f"    {line}" for line in program.lines or ("pass",))]
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -201,7 +200,7 @@ class CompiledNeuron(Neuron):
         return self.rebuild, (dict(self.recipe), dict(self.units), dict(self.starts), values, self.surrogate)
 
     def _initial(self, name: str, shape: tuple[int, ...] = (1,), like: Tensor | None = None) -> Value:
-        start = self.starts.get(name, NEVER if name == "lastspike" else 0.0)
+        start = self.starts.get(name, self.model.starts.get(name, 0.0))
         if not isinstance(start, str):
             return start if isinstance(start, NUMBER) or like is None else start.to(like)
         formula = parse(undrawn(start), symbols())
@@ -210,7 +209,8 @@ class CompiledNeuron(Neuron):
         every = torch.zeros(shape, dtype=torch.float64, device=None if like is None else like.device)
         key, stream = torch.zeros((), dtype=torch.int64, device=every.device), STARTING + self.model.variables.index(name)
         drawn = {"rand_drawn": uniform(key, every, stream), "randn_drawn": normal(key, every, stream)}
-        return formula({**self.parameters, **drawn, **places(every)})  # type: ignore[no-any-return]
+        start = formula({**self.parameters, **drawn, **places(every)})
+        return start if like is None else start.to(like)
 
     def _in_dtype(self, values: list[Tensor], state: Any) -> list[Tensor]:
         """Return new values of the variables in the dtype of the state; draws and counters of half are float32."""
