@@ -153,6 +153,11 @@ class Cell(ABC):
         return variables(state)
 
     @property
+    def heeds(self) -> bool:
+        """Whether anything reads its input."""
+        return True
+
+    @property
     def unit(self) -> float:
         """Output of a single spike."""
         return 1.0

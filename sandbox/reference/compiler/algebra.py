@@ -303,7 +303,9 @@ def timed(tree: ast.expr, env: Mapping[str, Node]) -> bool:
         return tree.id in CLOCKED if line is None else timed(line, env)
     if isinstance(tree, ast.UnaryOp):
         return isinstance(tree.op, ast.USub) and timed(tree.operand, env)
-    return isinstance(tree, ast.BinOp) and type(tree.op) in MOMENTS and (timed(tree.left, env) or timed(tree.right, env))
+    return (
+        isinstance(tree, ast.BinOp) and type(tree.op) in MOMENTS and (timed(tree.left, env) or timed(tree.right, env))
+    )
 
 
 def finite(value: Any) -> bool:

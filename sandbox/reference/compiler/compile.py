@@ -19,7 +19,8 @@ from sandbox.reference.compiler.given import Given, behind, callers, freed, give
 from sandbox.reference.compiler.methods import chosen
 from sandbox.reference.compiler.model import Model, build
 from sandbox.reference.compiler.names import MOVING
-from sandbox.reference.compiler.neuron import CompiledNeuron, number_of, period_of, state_class
+from sandbox.reference.compiler.neuron import CompiledNeuron, period_of
+from sandbox.reference.compiler.reading import number_of, state_class
 from sandbox.reference.compiler.units import in_house, text_of
 from sandbox.reference.need import brian2
 
@@ -50,16 +51,20 @@ def from_brian2(
     text is ever passed to `eval`.
 
     Args:
-        equations: as for `brian2.NeuronGroup`.
+        equations: as for `brian2.NeuronGroup`: text, `brian2.Equations`, or a NeuronGroup with all it was made with and
+            its present values.
         threshold: condition for a spike; None for a cell that never fires.
         reset: statements after a spike.
         refractory: a time or a condition; None for none.
-        method: Brian2's name of the scheme; None for Brian2's choice.
-        namespace: constants, as Brian2 quantities, plain numbers or text such as "20*ms".
-        input: name of the input, which is constant within a step.
+        method: Brian2's name of the scheme, or several to be tried in turn; None for Brian2's choice.
+        namespace: constants, as Brian2 quantities, plain numbers or text such as "20*ms"; what nothing reads is
+            ignored. "caller" for the variables around the call.
+        input: name of the input, which is constant within a step; None for a cell without one.
         surrogate: surrogate gradient of the spike, or its name.
         input_unit: base unit of the input.
-        initial: initial values, as quantities, numbers in house units or text over the constants; 0 otherwise.
+        jumps: variable that the input is added to before each step, as `on_pre="g_post += w"` does; None for none.
+        initial: initial values and `(constant)` parameters, as quantities, numbers in house units, arrays with a value
+            for each cell, or text over the constants, `i`, `N`, `rand()` and `randn()`; 0 otherwise.
         draws: further random numbers of each step, by name: "uniform" or "normal".
         swing: scale of the surrogate in house units; by default from the initial value to the threshold, or 1.
 
@@ -211,7 +216,9 @@ def _read(held: Given, input: str | None) -> tuple[updater.Text, Given, str | No
     if input is not None and (not isinstance(input, str) or not grammar.NAME.fullmatch(input)):
         raise ValueError(f"input={input!r} is not a valid name")
     if kinds.get(str(input), "parameter") != "parameter":
-        raise ValueError(f"the input {input!r} is a {kinds[str(input)]} of the equations; name another with input='...'")
+        raise ValueError(
+            f"the input {input!r} is a {kinds[str(input)]} of the equations; name another with input='...'"
+        )
     if held.threshold is None and not any(kind == "differential equation" for kind in kinds.values()):
         raise ValueError(
             f"{held.equations.strip()!r} has no differential equation and no threshold; write one, as in "
@@ -258,8 +265,8 @@ def require_driven(neuron: CompiledNeuron, text: updater.Text, constants: Sequen
         own = [line.name for line in text.lines if line.kind == "parameter"] + list(constants)
         named = f"name it with input=... (one of {', '.join(own)}), or " if own else ""
         raise ValueError(
-            f"nothing reads the input {neuron.input!r}, and {', '.join(silent)} would stay at 0: add it to an equation, "
-            f"{named}say to which variable synapses add, as in jumps={silent[0]!r}; or input=None for none"
+            f"nothing reads the input {neuron.input!r}, and {', '.join(silent)} would stay at 0: add it to an "
+            f"equation, {named}say to which variable synapses add, as in jumps={silent[0]!r}; or input=None for none"
         )
 
 

@@ -65,8 +65,8 @@ def check_times(constants: Mapping[str, Any]) -> None:
     for name, value in constants.items():
         if name.startswith("tau") and b2.get_dimensions(value) is b2.second.dim and not float(value) > 0:
             raise ValueError(
-                f"{name}={value!r}: a time constant has to be positive; give 10*ms or the like in the namespace, or, for a "
-                "(constant) of the equations, in initial="
+                f"{name}={value!r}: a time constant has to be positive; give 10*ms or the like in the namespace or, "
+                "for a (constant) of the equations, in initial="
             )
 
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.grammar import Equation
 from sandbox.reference.compiler.names import RESERVED
 from sandbox.reference.need import brian2
@@ -48,10 +47,10 @@ def given(equations: Any, **others: Any) -> Given:
 
 
 def text_of_equations(equations: Any) -> str:
-    """Return `brian2.Equations` as text, each unit in base units.
+    r"""Return `brian2.Equations` as text, each unit in base units.
 
     >>> import brian2 as b2
-    >>> print(text_of_equations(b2.Equations("dv/dt = (R*I - v) / tau : volt\\nI : amp / metre**2", tau="tau_m")))
+    >>> print(text_of_equations(b2.Equations("dv/dt = (R*I - v) / tau : volt\nI : amp / metre**2", tau="tau_m")))
     dv/dt = (R*I - v) / tau_m : volt
     I : amp/metre**2
     """

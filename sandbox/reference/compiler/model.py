@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.algebra import Algebra, Calls, Node
 from sandbox.reference.compiler.grammar import Equation
-from sandbox.reference.compiler.units import symbols
 from sandbox.reference.compiler.names import CLOCKS
+from sandbox.reference.compiler.units import symbols
 from sandbox.reference.compiler.updater import Step, Text, mentioned
 
 NEVER = -1e7  # [ms], when a cell fired last that has not fired, as in Brian2
@@ -44,12 +44,18 @@ class Model(NamedTuple):
     draws: dict[str, str]
     starts: dict[str, float]  # of variables that the equations do not have
     period: Node | None  # the refractory time
+    heard: str | None  # the variable that holds the input for the threshold and the reset
+
+    @property
+    def late(self) -> list[Node]:
+        """The nodes of the threshold, the refractory condition and the reset."""
+        nodes = [*(self.above or ()), *(node for node in (self.stays, self.gate, self.exact) if node is not None)]
+        return nodes + [node for name, node in self.reset.items() if name != self.heard]
 
     @property
     def timed(self) -> bool:
         """Whether a step reads the time."""
-        nodes = [*self.update.values(), *self.waiting.values(), *self.reset.values(), *(self.above or ())]
-        nodes += [node for node in (self.stays, self.gate, self.exact) if node is not None]
+        nodes = [*self.update.values(), *self.waiting.values(), *self.late]
         return any(not node.names().isdisjoint(CLOCKS) for node in nodes)
 
     def after(self, refractory: bool) -> dict[str, Node]:
@@ -96,6 +102,7 @@ def build(
         draws=maker.calls.kinds,
         starts={**dict.fromkeys(maker.lastspike, NEVER), **({maker.open: 1.0} if maker.open else {})},
         period=maker.node(step.period) if step.period else None,
+        heard=maker.heard,
     )
 
 
@@ -208,14 +215,14 @@ class _Maker:
         if margin is None:
             if any(isinstance(node, ast.Eq | ast.NotEq) for node in ast.walk(tree)):
                 raise ValueError(
-                    f"threshold {text!r}: the surrogate derivative needs a comparison with < <= > or >=, others beside it "
-                    "with 'and', as in 'x > 0 and v > v_threshold'"
+                    f"threshold {text!r}: the surrogate derivative needs a comparison with < <= > or >=, others beside "
+                    "it with 'and', as in 'x > 0 and v > v_threshold'"
                 )
             margin = self.algebra.add(self.algebra.as_number(whole), self.algebra.number(-0.5))
         return Threshold((margin, self.algebra.zero), exact=whole)
 
     def _margin(self, tree: ast.expr) -> Node | None:
-        """Return a node that is positive where a condition holds, as far as its comparisons decide; None without one."""
+        """Return a node that is positive where a condition holds, as far as comparisons decide; None without any."""
         algebra = self.algebra
         if orders(tree):
             assert isinstance(tree, ast.Compare)

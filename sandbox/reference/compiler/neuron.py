@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -21,7 +20,9 @@ from sandbox.neurons.firing import spike
 from sandbox.reference.compiler.algebra import Node
 from sandbox.reference.compiler.constants import undrawn
 from sandbox.reference.compiler.formula import parse
+from sandbox.reference.compiler.measured import rheobase_of, swing_of
 from sandbox.reference.compiler.model import Model
+from sandbox.reference.compiler.reading import CLOCKS, Exact, Gated, any_of, places
 from sandbox.reference.compiler.tape import Program, Writer
 from sandbox.reference.compiler.units import symbols
 
@@ -54,7 +55,9 @@ class CompiledNeuron(Neuron):
                 raise unknown("parameter", name, [*self.parameters, *self.within_period])
         missing = sorted(self.within_period - changes.keys())
         if missing and len(missing) < len(self.within_period):
-            raise ValueError(f"{', '.join(missing)} and the others make the refractory time: give all, or t_refractory=")
+            raise ValueError(
+                f"{', '.join(missing)} and the others make the refractory time: give all, or t_refractory="
+            )
         period = self.model.period
         if period is not None and "t_refractory" not in changes and period.names() & changes.keys():
             changes["t_refractory"] = self._period(changes)
@@ -84,22 +87,30 @@ class CompiledNeuron(Neuron):
 
     @property
     def heeds(self) -> bool:
-        """Whether a step reads its input."""
+        """Whether anything reads its input."""
         model = self.model
-        return any(self.input in node.names() for node in (*model.update.values(), *model.waiting.values()))
+        updates = [node for name, node in (*model.update.items(), *model.waiting.items()) if name != model.heard]
+        read = set().union(*(node.names() for node in (*updates, *model.late)))
+        return self.input in read or model.heard in read
 
     @property
     def swing(self) -> Value:
-        """Scale of the surrogate: as given, or from the initial value to the threshold if that is a number."""
-        if self.recipe["swing"] is not None or self.model.above is None:
-            return self.recipe["swing"] or 1.0
-        compared = set().union(*(side.names() for side in self.model.above))
-        known = {name: number_of(value) for name, value in self.parameters.items() if name in compared}
-        writer = Writer(self.model.algebra, (), (), known, torch.zeros(()))
-        sides = [_at_start(side, self, writer) for side in self.model.above]
-        known_sides = [side for side in sides if side is not None]
-        distance = abs(known_sides[0] - known_sides[1]) if len(known_sides) == 2 else 1.0
-        return distance if distance and math.isfinite(distance) else 1.0
+        """Scale of the surrogate: as given, or from initial values to the threshold, or 1 where that is no number."""
+        return self.recipe["swing"] or self._measured("swing", swing_of)
+
+    @property
+    def rheobase(self) -> Value:
+        """The smallest constant input at which the cell fires, or fires twice as often, by bisection at the first use.
+
+        Of a cell that never fires the one that moves its membrane by its swing; of one without an input its swing.
+        """
+        return self._measured("rheobase", rheobase_of)
+
+    def _measured(self, name: str, measure: Callable[[CompiledNeuron], float]) -> float:
+        found: dict[str, float] = self.__dict__.setdefault("_figures", {})
+        if name not in found:
+            found[name] = measure(self)
+        return found[name]
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> Any:
         """Return the initial values, ready to fire."""
@@ -129,13 +140,15 @@ class CompiledNeuron(Neuron):
         wait, key, clock = state[-3:]
         after = (None if key is None else following(key), None if clock is None else clock + 1)
         if model.above is None:
-            return getattr(state, self.membrane), state._replace(key=after[0], clock=after[1]) if any_of(after) else state
+            return getattr(state, self.membrane), state._replace(key=after[0], clock=after[1]) if any_of(
+                after
+            ) else state
         plan = self._plan(state, dt)
         assert plan.threshold is not None
         u, *more = plan.threshold([*state, *self._extra(plan.threshold, state, dt)])
         surrogate: Any = self.surrogate
         if more:
-            surrogate = _Gated(surrogate, more[0]) if model.exact is None else _Exact(surrogate, more[0])
+            surrogate = Gated(surrogate, more[0]) if model.exact is None else Exact(surrogate, more[0])
         if model.stays is None:
             spikes, wait = spike(surrogate, u, wait, self.t_refractory, dt, model.strict)
             spikes = spikes.to(state[0].dtype)
@@ -158,6 +171,16 @@ class CompiledNeuron(Neuron):
         swing: Value = self.swing
         scaled: Tensor = u * swing
         return scaled
+
+    def difference(self, state: Any) -> Tensor:
+        """Return the same of a neuron with a threshold, before its swing is known."""
+        assert self.model.above is not None
+        compared = {"u": self.model.algebra.call("difference", *self.model.above)}
+        program = written(self.model, {**self._numbers(), "dt": 1.0}, state[0], [], compared)
+        return program([*state, *self._extra(program, state, 1.0)])[0]
+
+    def _numbers(self) -> dict[str, float]:
+        return {name: float(value) for name, value in self.parameters.items() if not isinstance(value, Tensor)}
 
     @property
     def fastest(self) -> float:
@@ -192,7 +215,10 @@ class CompiledNeuron(Neuron):
         lines = [f"# {shown}; dt = {dt:g} ms, method {self.method!r}"]
         for name, program in (("integrate", plan.update), ("threshold", plan.threshold), ("reset", plan.reset)):
             if program is not None:
-                lines += [f"def {name}({', '.join(program.reads)}):", *(f"    {line}" for line in program.lines or ("pass",))]
+                lines += [
+                    f"def {name}({', '.join(program.reads)}):",
+                    *(f"    {line}" for line in program.lines or ("pass",)),
+                ]
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -207,7 +233,10 @@ class CompiledNeuron(Neuron):
         if not formula.names - self.parameters.keys():
             return formula(self.parameters)  # type: ignore[no-any-return]
         every = torch.zeros(shape, dtype=torch.float64, device=None if like is None else like.device)
-        key, stream = torch.zeros((), dtype=torch.int64, device=every.device), STARTING + self.model.variables.index(name)
+        key, stream = (
+            torch.zeros((), dtype=torch.int64, device=every.device),
+            STARTING + self.model.variables.index(name),
+        )
         drawn = {"rand_drawn": uniform(key, every, stream), "randn_drawn": normal(key, every, stream)}
         start = formula({**self.parameters, **drawn, **places(every)})
         return start if like is None else start.to(like)
@@ -236,7 +265,7 @@ class CompiledNeuron(Neuron):
         key = (dt, like.dtype, like.device, state[-3] is None)
         cache: dict[Any, Plan] = self.__dict__.setdefault("_plans", {})
         if key not in cache:
-            known = {name: float(value) for name, value in self.parameters.items() if not isinstance(value, Tensor)}
+            known = self._numbers()
             swing = float(self.swing)
             shared = (*key, swing, *known.items())
             if shared not in self.plans:
@@ -258,29 +287,10 @@ class Plan(NamedTuple):
     refractory: bool
 
 
-class _Gated:
-    """A surrogate whose spike requires a further condition."""
-
-    def __init__(self, surrogate: Surrogate, gate: Tensor) -> None:
-        self.surrogate, self.gate = surrogate, gate
-
-    def spike(self, u: Tensor, strict: bool = False) -> Tensor:
-        return self.surrogate.spike(u, strict) * self.gate
-
-
-class _Exact:
-    """A surrogate whose spike is a condition, and whose derivative is that of a difference."""
-
-    def __init__(self, surrogate: Surrogate, holds: Tensor) -> None:
-        self.surrogate, self.holds = surrogate, holds
-
-    def spike(self, u: Tensor, strict: bool = False) -> Tensor:
-        smooth = self.surrogate.spike(u, strict)
-        return smooth + (self.holds.to(smooth.dtype) - smooth).detach()
-
-
-def _planned(model: Model, input: str | None, known: dict[str, float], swing: float, like: Tensor, refractory: bool) -> Plan:
-    write = partial(_written, model, known, like)
+def _planned(
+    model: Model, input: str | None, known: dict[str, float], swing: float, like: Tensor, refractory: bool
+) -> Plan:
+    write = partial(written, model, known, like)
     update = write([input or UNREAD], model.after(refractory))
     if model.above is None:
         return Plan(update, None, None, refractory)
@@ -290,7 +300,7 @@ def _planned(model: Model, input: str | None, known: dict[str, float], swing: fl
     return Plan(update, write([], compared, scale=1 / swing), reset, refractory)
 
 
-def _written(
+def written(
     model: Model,
     known: dict[str, float],
     like: Tensor,
@@ -298,53 +308,11 @@ def _written(
     outputs: Mapping[str, Node],
     scale: float = 1.0,
 ) -> Program:
+    """Return the program of these nodes, for constants that are known and a dtype and device."""
     mentioned = set().union(*(node.names() for node in outputs.values()), set())
     given = [*model.variables, "wait", "key", "clock", *inputs]
     extra = [name for name in sorted(mentioned) if name not in known and name not in given]
     return Writer(model.algebra, given, extra, known, like).program(outputs, scale)
-
-
-@lru_cache(maxsize=256)
-def state_class(variables: tuple[str, ...]) -> Any:
-    """Make the NamedTuple of a compiled neuron's state: its variables, `wait`, `key` and `clock`."""
-    names = (*variables, "wait", "key", "clock")
-    plain: Any = namedtuple("CompiledState", names, defaults=(None, None, None))  # type: ignore[misc]
-
-    class CompiledState(plain):  # type: ignore[misc,unused-ignore]
-        __slots__ = ()
-
-        def __reduce__(self) -> tuple[Any, ...]:
-            return _state, (variables, tuple(self))
-
-    return CompiledState
-
-
-def _state(variables: tuple[str, ...], values: tuple[Any, ...]) -> Any:
-    return state_class(variables)(*values)
-
-
-def places(like: Tensor) -> dict[str, Any]:
-    """Return the index of each cell `i` and their number `N`: of the last axes, the first being samples if there are two.
-
-    >>> places(torch.zeros(2, 3))["i"].tolist(), places(torch.zeros(4))["N"]
-    ([0.0, 1.0, 2.0], tensor(4.))
-    """
-    shape = like.shape[1:] if like.ndim > 1 else like.shape
-    count = math.prod(shape)
-    return {"i": torch.arange(count, dtype=like.dtype, device=like.device).reshape(shape), "N": torch.full((), count, dtype=like.dtype, device=like.device)}
-
-
-CLOCKS: dict[str, Callable[[Any, float], Tensor]] = {
-    "t": lambda state, dt: (state.clock.double() * dt).to(state[0].dtype),
-    "t_in_timesteps": lambda state, dt: state.clock.to(state[0].dtype),
-    "t_si": lambda state, dt: state.clock.double() * (dt * 1e-3),  # as Brian2 has it, for comparisons
-    "lastspike_si": lambda state, dt: torch.round(state.lastspike.double() / dt) * (dt * 1e-3),
-}
-
-
-def any_of(values: Iterable[Any]) -> bool:
-    """Return whether one of the values is not None."""
-    return any(value is not None for value in values)
 
 
 def period_of(model: Model, parameters: Mapping[str, Value]) -> Any:
@@ -360,14 +328,3 @@ def period_of(model: Model, parameters: Mapping[str, Value]) -> Any:
     like = next(iter(many.values()))
     program = Writer(model.algebra, (), tuple(many), known, like).program({"period": node})
     return program(list(many.values()))[0]
-
-
-def number_of(value: Value) -> float:
-    """Return a number, or the mean of a tensor."""
-    return float(value.detach().double().mean() if isinstance(value, Tensor) else value)
-
-
-def _at_start(side: Node, neuron: CompiledNeuron, writer: Writer) -> float | None:
-    if side.kind == "name" and side.what in neuron.model.variables:
-        return number_of(neuron._initial(side.what))
-    return writer.plain(side) if side.level < 2 else None

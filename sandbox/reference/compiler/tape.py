@@ -184,7 +184,9 @@ class Writer:
         if name in ("largest", "smallest"):
             first, *others = (self._tensor(value) for value in values)
             for other in others:
-                first = self._row(torch.maximum if name == "largest" else torch.minimum, name + "({}, {})", first, other)
+                first = self._row(
+                    torch.maximum if name == "largest" else torch.minimum, name + "({}, {})", first, other
+                )
             return first
         if name in MIRRORED:
             if not isinstance(values[0], Register):

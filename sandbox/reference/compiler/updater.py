@@ -130,9 +130,7 @@ def _updated(group: Any, methods: Sequence[str], lines: Sequence[grammar.Equatio
     works = [m for m in METHODS if m not in problems and _tried(group, m, problems) is not None]
     reasons = "; ".join(f"{name!r}: {why}" for name, why in problems.items() if name in methods or not methods)
     asked = f"method {methods[0]!r}" if len(methods) == 1 else f"methods {methods!r}" if methods else "method None"
-    raise ValueError(
-        f"{asked} does not apply to these equations ({reasons}); these do: {', '.join(works) or 'none'}"
-    )
+    raise ValueError(f"{asked} does not apply to these equations ({reasons}); these do: {', '.join(works) or 'none'}")
 
 
 def _tried(group: Any, method: str, problems: dict[str, str]) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import brian2 as b2
@@ -23,8 +25,8 @@ class Case(NamedTuple):
     reset: str | None = None
     refractory: Any = False
     method: str = "euler"
-    namespace: dict[str, Any] = {}
-    initial: dict[str, Any] = {}
+    namespace: Mapping[str, Any] = MappingProxyType({})
+    initial: Mapping[str, Any] = MappingProxyType({})
     dt: float = 0.1
     steps: int = 600
     spikes: int = 0  # at least
@@ -74,7 +76,9 @@ def ran(neuron, case, inputs=None):
         fired, state = neuron.step(x, state, case.dt)
         rows.append(state)
         spikes.append(fired)
-    return {name: torch.stack([getattr(row, name) for row in rows]) for name in neuron.model.variables}, torch.stack(spikes)
+    return {name: torch.stack([getattr(row, name) for row in rows]) for name in neuron.model.variables}, torch.stack(
+        spikes
+    )
 
 
 def compiled(case, **options):

@@ -65,7 +65,9 @@ def front(count: int, seed: int) -> int:
 def whole(count: int, seed: int) -> int:
     """Compile so many models; return how many were accepted."""
     rng, accepted = random.Random(seed), 0
-    from_brian2("dv/dt = -v / tau : 1", "v > 1", input=None, namespace={"tau": "10*ms"})  # makes what Brian2 needs at its import
+    from_brian2(
+        "dv/dt = -v / tau : 1", "v > 1", input=None, namespace={"tau": "10*ms"}
+    )  # makes what Brian2 needs at its import
     for number in range(count):
         text, settings = model(rng), options(rng)
         accepted += watched(lambda t=text, s=settings: from_brian2(t, **s), (seed, number))

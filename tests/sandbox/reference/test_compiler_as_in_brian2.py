@@ -77,9 +77,7 @@ CASES = {
         initial={"rfc": 2 * b2.ms},
         spikes=CELLS,
     ),
-    "initial values by index": Case(
-        "dv/dt = -v/(10*ms) : volt", initial={"v": "i*mV + N*2*mV"}, method="exact"
-    ),
+    "initial values by index": Case("dv/dt = -v/(10*ms) : volt", initial={"v": "i*mV + N*2*mV"}, method="exact"),
     "initial values of each cell": Case("dv/dt = -v/(10*ms) : volt", initial={"v": ARRAY * b2.mV}, method="exact"),
     "moles": Case("dc/dt = -c/(10*ms) : mmolar", initial={"c": 1 * b2.mmolar}, method="exact"),
     "infinity in clip": Case(

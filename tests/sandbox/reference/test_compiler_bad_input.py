@@ -115,7 +115,10 @@ CASES = {
         lambda: from_brian2(b2.NeuronGroup(1, "dv/dt = -v/ms : 1"), "v > 1"),
         "threshold beside a NeuronGroup, which has its own: leave them out",
     ),
-    "a namespace that is none": (lambda: make(namespace=[1]), "namespace=.1. is a list: give a dictionary of constants"),
+    "a namespace that is none": (
+        lambda: make(namespace=[1]),
+        "namespace=.1. is a list: give a dictionary of constants",
+    ),
     "an input that is a constant": (
         lambda: make(namespace={**SPACE, "current": 1 * b2.nA}),
         "'current' is given to every step, and has a value in the namespace too",

@@ -48,7 +48,9 @@ def test_a_group_is_compiled_with_its_values_and_constants():
     b2.Network(made, states, spikes).run(60 * b2.ms, namespace={})
     case = Case("", steps=600)
     found, fired = ran(neuron, case)
-    torch.testing.assert_close(found["v"], torch.from_numpy(np.asarray(states.v / b2.mV).T.copy()), rtol=CLOSE, atol=CLOSE)
+    torch.testing.assert_close(
+        found["v"], torch.from_numpy(np.asarray(states.v / b2.mV).T.copy()), rtol=CLOSE, atol=CLOSE
+    )
     torch.testing.assert_close(found["ge"], torch.from_numpy(np.asarray(states.ge).T.copy()), rtol=CLOSE, atol=CLOSE)
     assert int(fired.sum()) == spikes.num_spikes > CELLS
 
@@ -97,7 +99,12 @@ def test_equations_and_constants_around_the_call():
 
 def test_the_input_may_stand_in_the_threshold_and_the_reset():
     neuron = from_brian2(
-        "dv/dt = -v/(10*ms) : volt", "v + r*I > 5*mV", "v = -r*I", input="I", namespace={"r": 2 * b2.Mohm}, method="exact"
+        "dv/dt = -v/(10*ms) : volt",
+        "v + r*I > 5*mV",
+        "v = -r*I",
+        input="I",
+        namespace={"r": 2 * b2.Mohm},
+        method="exact",
     )
     state = neuron.initial_state((2,), torch.zeros(2))
     spikes, state = neuron.step(torch.tensor([2.0, 3.0]), state, 0.1)
