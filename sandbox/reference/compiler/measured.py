@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sandbox.reference.compiler.names import CLOCKS
-
-if TYPE_CHECKING:
-    from sandbox.reference.compiler.neuron import CompiledNeuron
 
 STEPS = 4000  # of a measurement
 CURRENTS = 64  # side by side
@@ -21,7 +18,7 @@ LONGEST_DT, SHORTEST_DT = 0.05, 0.01  # [ms]
 JUMPING_DT = 1.0  # [ms] of inputs that are added in each step
 
 
-def swing_of(neuron: CompiledNeuron) -> float:
+def swing_of(neuron: Any) -> float:
     """Return the mean distance of initial cells from the threshold; 1 for none, and where a draw or time decides."""
     model = neuron.model
     if model.above is None:
@@ -35,7 +32,7 @@ def swing_of(neuron: CompiledNeuron) -> float:
     return distance if distance and math.isfinite(distance) else 1.0
 
 
-def rheobase_of(neuron: CompiledNeuron) -> float:
+def rheobase_of(neuron: Any) -> float:
     """Return the smallest constant input that doubles the spikes of a silent run and adds one; the swing if none does.
 
     Of a neuron without a threshold, the input that moves the membrane by the swing.
@@ -56,7 +53,7 @@ def rheobase_of(neuron: CompiledNeuron) -> float:
     return float(neuron.swing)
 
 
-def _enough(neuron: CompiledNeuron, currents: Tensor) -> Tensor:
+def _enough(neuron: Any, currents: Tensor) -> Tensor:
     """Return for each current whether it moves the cells, beside a run without one."""
     dt = JUMPING_DT if neuron.jumps else min(max(neuron.fastest / 20, SHORTEST_DT), LONGEST_DT)
     every = torch.cat([torch.zeros(1, dtype=torch.float64), currents])
@@ -75,7 +72,7 @@ def _enough(neuron: CompiledNeuron, currents: Tensor) -> Tensor:
     return count[1:] >= 2 * count[0] + 1
 
 
-def _start(neuron: CompiledNeuron, samples: int) -> Any:
+def _start(neuron: Any, samples: int) -> Any:
     """Return initial cells `[samples, ...]`, as many as there are in parameters and initial values."""
     many = [
         value.shape for value in (*neuron.parameters.values(), *neuron.starts.values()) if isinstance(value, Tensor)
