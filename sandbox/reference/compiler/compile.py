@@ -44,8 +44,8 @@ def from_brian2(
     """Compile a neuron from the equations, threshold and reset that Brian2 would run.
 
         dx/dt = f(x, input)  ->  the update that Brian2's `method` writes, as torch operations in ms, mV, nA, MOhm
-        spike where the last comparison of the threshold holds (and those before it), with a surrogate derivative of
-        its difference / swing; then the statements of the reset, in order, in the cells that fired
+        spike where the threshold holds, with a surrogate derivative of the difference that decides, over swing;
+        then the statements of the reset, in order, in the cells that fired
 
     House units are ms, mV, nA, MOhm, nF, uS. Synapses (`on_pre`, `on_post`) are compiled by `from_brian2_synapses`. No
     text is ever passed to `eval`.

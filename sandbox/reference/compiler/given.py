@@ -102,6 +102,7 @@ def callers(namespace: Any, level: int) -> dict[str, Any]:
 def freed(lines: Sequence[Equation], others: Sequence[Any], known: Iterable[str]) -> tuple[list[Equation], list[Any]]:
     """Return lines and further texts in which names that every neuron has get an underscore behind, as in `step_`.
 
+    >>> from sandbox.reference.compiler import grammar
     >>> lines = grammar.equations("dkey/dt = -key / tau : 1 (unless refractory)")
     >>> (line,), others = freed(lines, ["key > 1", None], ["tau"])
     >>> str(line), others

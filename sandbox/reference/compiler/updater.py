@@ -11,7 +11,7 @@ from rules.errors import unknown
 from sandbox.reference.compiler import effort, grammar
 from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM
 from sandbox.reference.compiler.methods import METHODS
-from sandbox.reference.compiler.names import CLOCK, CONSTANTS, NOISE, RESERVED, check_known, check_own
+from sandbox.reference.compiler.names import CLOCK, CLOCKS, CONSTANTS, NOISE, RESERVED, check_known, check_own
 from sandbox.reference.compiler.units import symbols
 from sandbox.reference.need import brian2
 
@@ -89,21 +89,38 @@ def check_names(text: Text, namespace: Mapping[str, Any], extra: Sequence[str]) 
     valid = {*own, *namespace, *extra, *symbols(), *CONSTANTS, *CLOCK, "not_refractory", "dt"}
     waits = "it belongs to cells with a refractory time or condition: give refractory=..."
     refused = {} if text.refractory else {"lastspike": waits, "not_refractory": waits}
-    for expression in _expressions(text):
+    for expression in _expressions(text._replace(reset=None)):
         check_known(expression, valid, refused)
-    variables = [
-        line.name
-        for line in text.lines
-        if line.kind == "differential equation" or (line.kind == "parameter" and "constant" not in line.flags)
-    ]
+    for expression in _expressions(text._replace(lines=[], threshold=None, refractory=None)):
+        check_known(expression, valid | local_names(text), refused)
+    variables = [line.name for line in text.lines if line.kind != "subexpression" and "shared" not in line.flags]
+    local = local_names(text)
     for statement in grammar.statements(text.reset or ""):
-        if statement.target not in variables:
+        if statement.target in local and statement.target in valid | CLOCKS:
+            raise ValueError(f"{statement.target!r} in the reset {statement.text!r} has a meaning: it is not assigned to")
+        if statement.target not in variables and statement.target not in local:
             raise unknown(f"variable assigned in the reset {statement.text!r}:", statement.target, variables)
 
 
 def mentioned(text: Text) -> set[str]:
-    """Return the names that the model reads."""
-    return set().union(*(grammar.names(grammar.expression(each)) for each in _expressions(text)))
+    """Return the names that the model reads, without those that its reset defines."""
+    return set().union(*(grammar.names(grammar.expression(each)) for each in _expressions(text))) - local_names(text)
+
+
+def local_names(text: Text) -> set[str]:
+    """Return the names that a reset defines and reads again: `before = v; v = 0*mV; w += before / R`.
+
+    >>> sorted(local_names(Text(grammar.equations("v : volt"), None, "before = v; u = 1; v = before / 2", None)))
+    ['before']
+    """
+    own = {line.name for line in text.lines}
+    found: set[str] = set()
+    defined: set[str] = set()
+    for statement in grammar.statements(text.reset or ""):
+        found |= grammar.names(statement.expression) & defined
+        found |= {statement.target} & defined if statement.operator else set()
+        defined |= {statement.target} - own if not statement.operator else set()
+    return found
 
 
 def _expressions(text: Text) -> list[str]:

@@ -87,6 +87,13 @@ CASES = {
     "an older name of exact": Case("dv/dt = (20*mV - v)/(10*ms) : volt", method="linear"),
     "an encoder": Case("rates : Hz", "i < 3 and t > rates*ms*ms", initial={"rates": 1 * b2.kHz}, spikes=3),
     "a condition alone": Case("", "t_in_timesteps % 7 == 0 and i >= 2", spikes=300),
+    "a local variable of the reset": Case(
+        "dv/dt = (20*mV - v)/(10*ms) : volt\ndw/dt = -w/(30*ms) : volt\nlimit : volt (constant)",
+        "v > limit",
+        "jump = 2*v; v = -w; jump -= 1*mV; w += jump/4; limit += 0.1*mV",
+        initial={"limit": 12 * b2.mV},
+        spikes=CELLS,
+    ),
     "names that are ours": Case(
         "dstep/dt = (count - step)/(10*ms) : volt (unless refractory)\nkey = step * 2 : volt",
         "key > 20*mV",
