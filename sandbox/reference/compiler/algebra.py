@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sandbox.reference.compiler.formula import OPERATORS
 from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM, power
+from sandbox.reference.compiler.signals import Signal
 
 Pairs = tuple[tuple["Node", Any], ...]
 CONDITIONS = {
@@ -78,7 +79,8 @@ class Calls(NamedTuple):
 class Algebra:
     """Factory of nodes, which makes equal nodes only once."""
 
-    def __init__(self) -> None:
+    def __init__(self, brought: Mapping[str, Any] | None = None) -> None:
+        self.brought = dict(brought or {})  # functions beside those of the table
         self.known: dict[Any, Node] = {}
         self.zero, self.one = self.number(0.0), self.number(1.0)
 
@@ -198,6 +200,10 @@ class Algebra:
                 return self.call(CONDITIONS[type(tree.op)], *(build(value) for value in tree.values))
             case ast.Call(func=ast.Name(id=function)) if function in RANDOM:
                 return self.name(calls.drawn(function, draw))
+            case ast.Call(func=ast.Name(id=function)) if function in self.brought:
+                stored = isinstance(self.brought[function], Signal)
+                first = self.seconds(tree.args[0], env, calls, draw) if stored else number(tree.args[0])
+                return self._node("call", function, (first, *(number(arg) for arg in tree.args[1:])))
             case ast.Call(func=ast.Name(id=function)):
                 return self.call(function, *(build(arg) for arg in tree.args))
         raise AssertionError(ast.dump(tree))

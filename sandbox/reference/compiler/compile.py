@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, make_dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from sandbox.reference.compiler.model import Model, build
 from sandbox.reference.compiler.names import MOVING
 from sandbox.reference.compiler.neuron import CompiledNeuron, period_of
 from sandbox.reference.compiler.reading import number_of, state_class
+from sandbox.reference.compiler.signals import Brought, Own, Signal, brought
 from sandbox.reference.compiler.units import in_house, text_of
 from sandbox.reference.need import brian2
 
@@ -39,6 +40,7 @@ def from_brian2(
     jumps: str | None = None,
     initial: Mapping[str, Any] | None = None,
     draws: Mapping[str, str] | None = None,
+    functions: Mapping[str, Callable[..., Tensor]] | None = None,
     swing: float | None = None,
 ) -> CompiledNeuron:
     """Compile a neuron from the equations, threshold and reset that Brian2 would run.
@@ -66,6 +68,9 @@ def from_brian2(
         initial: initial values and `(constant)` parameters, as quantities, numbers in house units, arrays with a value
             for each cell, or text over the constants, `i`, `N`, `rand()` and `randn()`; 0 otherwise.
         draws: further random numbers of each step, by name: "uniform" or "normal".
+        functions: torch functions that the texts may call, by name, on tensors in house units; of plain numbers, unless
+            the namespace has a Brian2 function of that name with units. A TimedArray of the namespace is called as in
+            Brian2, `I(t)` or `I(t, i)`.
         swing: scale of the surrogate in house units; by default from the initial value to the threshold, or 1.
 
     Returns: A frozen dataclass with the constants as fields, in house units; `.source()` shows the step.
@@ -84,7 +89,6 @@ def from_brian2(
 
     Reference: Stimberg, Goodman, Benichoux & Brette 2014 (doi 10.3389/fninf.2014.00006).
     """
-    b2 = brian2()
     held = given(
         equations,
         threshold=threshold,
@@ -94,7 +98,38 @@ def from_brian2(
         namespace=callers(namespace, 1),
         initial=dict(initial or {}),
     )
+    own = brought(held.namespace, functions)
+    with grammar.calling({behind(name): each.arity for name, each in own.items()}):
+        return _compiled(
+            held,
+            input,
+            surrogate,
+            input_unit,
+            jumps,
+            draws,
+            swing,
+            {behind(name): own[name] for name in own},
+            namespace,
+        )
+
+
+def _compiled(
+    held: Given,
+    input: str | None,
+    surrogate: str | Surrogate,
+    input_unit: str,
+    jumps: str | None,
+    draws: Mapping[str, str] | None,
+    swing: float | None,
+    called: Mapping[str, Brought],
+    namespace: Any,
+) -> CompiledNeuron:
+    """Compile what was given, whose texts may call the functions that it brings along."""
+    b2 = brian2()
     text, held, input = _read(held, input)
+    for line in text.lines:
+        if line.name in called:
+            raise ValueError(f"{line.name!r} is defined twice, in {str(line)!r} and as a function: rename one")
     if jumps is not None:
         jumps, input_unit = _jumped(text, jumps, input)
     drawn = dict(draws or {})
@@ -112,8 +147,8 @@ def from_brian2(
     text, own, tensors = constants_of(text, held.initial, used, inputs)
     used |= own
     check_times(used)
-    step = updater.ask(text, chosen(held.method), used, extra)
-    model = build(text, step, used, input, drawn, jumps)
+    step = updater.ask(text, chosen(held.method), used | {n: each.in_brian2() for n, each in called.items()}, extra)
+    model = build(text, step, used, input, drawn, jumps, called)
     every = {name: in_house(value) for name, value in used.items()}
     period, folded = _period(model, every, tensors), frozenset[str]()
     if period:  # constants that appear in the refractory time alone become part of `t_refractory`
@@ -139,7 +174,7 @@ def from_brian2(
         "draws": drawn,
         "swing": swing,
     }
-    neuron: CompiledNeuron = _class(model, text, step, units, input, starts, recipe, values, folded)(
+    neuron: CompiledNeuron = _class(model, text, step, units, input, starts, recipe, values, folded, called)(
         **values, **period, surrogate=Surrogate(surrogate) if isinstance(surrogate, str) else surrogate
     )
     _check_finite(neuron, step.method, "inf" in reads)
@@ -159,6 +194,7 @@ def _class(
     recipe: Mapping[str, Any],
     values: Mapping[str, float],
     folded: frozenset[str],
+    called: Mapping[str, Brought],
 ) -> Any:
     """Make a dataclass with a field for every constant."""
     lines = [str(line) for line in text.lines if line.name != input]
@@ -186,6 +222,7 @@ def _class(
         "input": input,
         "jumps": recipe["jumps"],
         "within_period": folded,
+        "called": dict(called),
         "recipe": dict(recipe),
         "rebuild": staticmethod(rebuilt),
         "plans": {},
@@ -197,13 +234,22 @@ def _class(
 
 
 def rebuilt(
-    recipe: dict[str, Any], units: dict[str, str], starts: dict[str, Any], values: dict[str, Any], surrogate: Surrogate
+    recipe: dict[str, Any],
+    units: dict[str, str],
+    starts: dict[str, Any],
+    values: dict[str, Any],
+    surrogate: Surrogate,
+    called: dict[str, Brought],
 ) -> CompiledNeuron:
     """Compile a pickled neuron anew."""
     namespace = {
         name: f"{number_of(value) or 1.0!r} * {units[name]}" for name, value in values.items() if name in units
     }
-    neuron = from_brian2(**recipe, namespace=namespace, initial=starts, surrogate=surrogate)
+    signals = {name: each for name, each in called.items() if isinstance(each, Signal)}
+    functions = {name: each for name, each in called.items() if isinstance(each, Own)}
+    neuron = from_brian2(
+        **recipe, namespace=namespace | signals, initial=starts, surrogate=surrogate, functions=cast("Any", functions)
+    )
     return replace(neuron, **values)
 
 

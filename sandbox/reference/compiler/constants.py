@@ -14,6 +14,7 @@ from torch import Tensor
 from rules.errors import unknown
 from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.formula import parse
+from sandbox.reference.compiler.signals import Signal
 from sandbox.reference.compiler.units import in_house, scale, symbols, text_of
 from sandbox.reference.compiler.updater import Text
 from sandbox.reference.need import brian2
@@ -28,6 +29,8 @@ def quantity(name: str, value: Any) -> Any:
         raise ValueError(
             f"{name} is a tensor; give its initial value with a unit here, then neuron.with_parameters({name}=...)"
         )
+    if isinstance(value, b2.Function | Signal):
+        raise ValueError(f"{name}={value!r:.60} is a signal or a function: call it, {name}(t)")
     try:
         number = float(value)
     except (TypeError, ValueError):

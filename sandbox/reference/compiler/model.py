@@ -82,9 +82,10 @@ def build(
     input: str | None,
     draws: Mapping[str, str],
     jumps: str | None = None,
+    brought: Mapping[str, Any] | None = None,
 ) -> Model:
     """Build the model from checked text and Brian2's result."""
-    maker = _Maker(text, parameters, input, draws, jumps)
+    maker = _Maker(text, parameters, input, draws, jumps, Algebra(brought))
     free = maker.updated(step.code, 1.0)
     maker.smooth = {name: linear(node) for name, node in free.items()}
     waiting = maker.updated(step.code, 0.0) if maker.refractory else free
@@ -114,8 +115,9 @@ class _Maker:
         input: str | None,
         draws: Mapping[str, str],
         jumps: str | None,
+        algebra: Algebra,
     ) -> None:
-        self.algebra = Algebra()
+        self.algebra = algebra
         self.text, self.refractory = text, text.refractory is not None
         self.calls = Calls(dict(draws))
         self.smooth: dict[str, bool] = {}  # whether a variable grows too slowly to overflow in a step
@@ -135,7 +137,6 @@ class _Maker:
         hidden = [name for name in (self.heard, self.open) if name is not None]
         self.variables = (*own, *held, *self.lastspike, *hidden)
         self.jumps, self.input = jumps, input
-        algebra = self.algebra
         self.env: dict[str, Node] = {name: algebra.number(value) for name, value in symbols().items()}
         self.env |= {"pi": algebra.number(math.pi), "e": algebra.number(math.e), "inf": algebra.number(math.inf)}
         self.env |= {name: algebra.name(name, 1) for name in (*parameters, "dt")}

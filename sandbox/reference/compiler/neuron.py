@@ -38,6 +38,7 @@ class CompiledNeuron(Neuron):
     starts: ClassVar[Mapping[str, float | str | Tensor]]
     input: ClassVar[str | None]
     within_period: ClassVar[frozenset[str]]  # constants that are part of `t_refractory` alone
+    called: ClassVar[Mapping[str, Any]]  # functions that the model brought along
     jumps: ClassVar[str | None]  # the variable that the input is added to before a step
     recipe: ClassVar[Mapping[str, Any]]
     rebuild: ClassVar[Callable[..., Any]]  # unpickles a neuron from the arguments of `__reduce__`
@@ -223,7 +224,14 @@ class CompiledNeuron(Neuron):
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = dict(self.parameters)
-        return self.rebuild, (dict(self.recipe), dict(self.units), dict(self.starts), values, self.surrogate)
+        return self.rebuild, (
+            dict(self.recipe),
+            dict(self.units),
+            dict(self.starts),
+            values,
+            self.surrogate,
+            dict(self.called),
+        )
 
     def _initial(self, name: str, shape: tuple[int, ...] = (1,), like: Tensor | None = None) -> Value:
         start = self.starts.get(name, self.model.starts.get(name, 0.0))

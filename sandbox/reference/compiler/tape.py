@@ -212,6 +212,9 @@ class Writer:
         if name in special:
             return self._row(*special[name], *values)
         places = ", ".join(["{}"] * len(values))
+        if name in self.algebra.brought:
+            brought = self.algebra.brought[name].at(self.known["dt"])
+            return self._row(_cast(brought, self.like.dtype), f"{name}({places})", *map(self._tensor, values))
         return self._row(FUNCTIONS[name].torch, f"{name}({places})", *values)
 
     def _difference(self, a: Node, b: Node) -> Register:
@@ -327,6 +330,11 @@ class Writer:
                     values = self._tensor(self.value(rest)), self.value(x), self.value(weight)
                     return self._row(torch.lerp, "torch.lerp({}, {}, {})", *values)
         return None
+
+
+def _cast(function: Callable[..., Tensor], dtype: torch.dtype) -> Callable[..., Tensor]:
+    """Return a function whose result has a dtype."""
+    return lambda *values: function(*values).to(dtype)
 
 
 def _getter(indices: list[int]) -> Callable[..., Any]:

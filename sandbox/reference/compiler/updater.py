@@ -44,7 +44,7 @@ def ask(text: Text, methods: Sequence[str], namespace: Mapping[str, Any], extra:
     with quietly():
         group = group_of(text.lines, namespace, extra, bool(flagged or text.refractory))
         wanted = {name for name in mentioned(text) if not NOISE.fullmatch(name)}
-        called = set(re.findall(r"\w+", "\n".join(_expressions(text)))) & {*FUNCTIONS, *RANDOM}
+        called = set(re.findall(r"\w+", "\n".join(_expressions(text)))) & {*FUNCTIONS, *RANDOM, *grammar.BROUGHT.get()}
         names = {*wanted, *called, *group.equations.names, "dt"}
         variables = group.resolve_all(names, {}, user_identifiers=set())
         _check_threshold(text.threshold, variables)
@@ -97,7 +97,9 @@ def check_names(text: Text, namespace: Mapping[str, Any], extra: Sequence[str]) 
     local = local_names(text)
     for statement in grammar.statements(text.reset or ""):
         if statement.target in local and statement.target in valid | CLOCKS:
-            raise ValueError(f"{statement.target!r} in the reset {statement.text!r} has a meaning: it is not assigned to")
+            raise ValueError(
+                f"{statement.target!r} in the reset {statement.text!r} has a meaning: it is not assigned to"
+            )
         if statement.target not in variables and statement.target not in local:
             raise unknown(f"variable assigned in the reset {statement.text!r}:", statement.target, variables)
 

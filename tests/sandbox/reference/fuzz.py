@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import torch
+
 from sandbox.neurons import IN_BRIAN2
 from sandbox.reference import from_brian2, from_brian2_synapses
 from sandbox.reference.compiler import effort, grammar
@@ -14,7 +16,7 @@ from tests.sandbox.config.fuzz import watched
 from tests.sandbox.reference.synaptic_models import EXAMPLES, LITERATURE
 
 ATOMS = ["v", "w", "a", "tau", "current", "1", "2.5", "1e3", "10*mV", "5*ms", "x", "xi", "t", "i", "pi", "inf", "True"]
-CALLS = ["exp", "sin", "log", "sqrt", "clip", "int", "exprel", "rand", "open", "eval", "__import__", "abs"]
+CALLS = ["f", "exp", "sin", "log", "sqrt", "clip", "int", "exprel", "rand", "open", "eval", "__import__", "abs"]
 OPERATORS = ["+", "-", "*", "/", "**", "//", "%", "<", "==", " and ", " or ", "@", "<<", "."]
 JUNK = ["'s'", "[v]", "{v}", "lambda: v", "v.real", "v[0]", ":=", "\x00", "µ", "#", "(", ")", ";", "\n", ":", "9**9**9"]
 MODELS = [str(neuron.equations) for neuron in IN_BRIAN2.values()]
@@ -84,6 +86,14 @@ def options(rng: random.Random) -> dict[str, Any]:
         "initial": [{"v": expression(rng, 2)}, {"x": [1.0, 2.0]}, {"x": "i/N", "v": "rand()"}, {"v": rng.choice(JUNK)}],
         "method": [("exact", "euler"), "linear", ("euler", 3), []],
         "jumps": ["v", "w", "step", "v.real", 3],
+        "functions": [
+            {"f": abs},
+            {"open": torch.sin},
+            {"v": torch.sin},
+            {"__import__": torch.sin},
+            {"x": "eval"},
+            {"f": 3},
+        ],
         "input": ["x", "I", None, "step", "t", "__import__"],
     }
     for name, values in others.items():

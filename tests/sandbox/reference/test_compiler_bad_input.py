@@ -68,7 +68,10 @@ CASES = {
         lambda: make(reset="u = 0*mV"),
         "unknown variable assigned in the reset 'u = 0\\*mV': 'u'.*valid: v",
     ),
-    "a local variable that is something else": (lambda: make(reset="mV = 2; v = mV*v"), "'mV' in the reset 'mV = 2' has"),
+    "a local variable that is something else": (
+        lambda: make(reset="mV = 2; v = mV*v"),
+        "'mV' in the reset 'mV = 2' has",
+    ),
     "a local variable before it is defined": (lambda: make(reset="v = u; u = v"), "unknown identifier in 'u'"),
     "reset of a constant": (lambda: make(reset="tau = 1*ms"), "unknown variable assigned in the reset 'tau = 1\\*ms'"),
     "reset without a threshold": (lambda: make(threshold=None), "without a threshold"),
