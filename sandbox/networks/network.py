@@ -91,6 +91,12 @@ class Population(nn.Module):
                 f"{type(neuron).__name__} sees the whole sequence at once and cannot hear its own output: use a layer "
                 "without recurrent weights, or SlidingPSN"
             )
+        if not neuron.heeds:
+            raise ValueError(
+                f"nothing in the equations of {type(neuron).__name__} reads its input, so weights before it would "
+                "never learn: add the input to an equation, or name a variable that it is added to, as in "
+                "from_brian2(..., jumps='g')"
+            )
         self.neuron = neuron
         self.learned = Learned(neuron, generator, channels) if learns(neuron) else None
         self.dt = dt

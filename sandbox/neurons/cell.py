@@ -153,6 +153,11 @@ class Cell(ABC):
         return variables(state)
 
     @property
+    def heeds(self) -> bool:
+        """Whether anything reads its input."""
+        return True
+
+    @property
     def unit(self) -> float:
         """Output of a single spike."""
         return 1.0
@@ -208,6 +213,14 @@ def _exceeds(value: Value, low: float) -> bool:
     return value > low if isinstance(value, (float, int)) else bool((torch.as_tensor(value) > low).all())
 
 
+def _lasting(period: Value) -> bool:
+    """Return whether a refractory period, or each of a tensor, can be counted; a tensor under functorch passes."""
+    if isinstance(period, Tensor):
+        learned = torch._C._are_functorch_transforms_active()
+        return learned or bool(((period >= 0) & (period <= LONGEST)).all())
+    return 0 <= period <= LONGEST
+
+
 def _admit(cell: Cell) -> None:
     """Convert a surrogate's name and NumPy numbers; raise ValueError for an invalid parameter."""
     if isinstance(getattr(cell, "surrogate", None), str):  # from a configuration file
@@ -232,7 +245,7 @@ def _admit(cell: Cell) -> None:
             raise ValueError(
                 f"{name}={value}: give a {'positive ' if low == 0 else ''}{what}{'' if low == 0 else f' above {low:g}'}"
             )
-    if not 0 <= cell.t_refractory <= LONGEST:
+    if not _lasting(cell.t_refractory):
         raise ValueError(f"t_refractory={cell.t_refractory}: give a period in ms, 0 for none, {LONGEST:g} at most")
     if getattr(cell, "seed", 0) < 0:
         raise ValueError(f"seed={cell.seed}: give a whole number, at least 0")  # type: ignore[attr-defined]

@@ -40,7 +40,8 @@ def uniform(key: Tensor, like: Tensor, stream: int = 0) -> Tensor:
     Reference: Steele, Lea & Flood 2014, Fast splittable pseudorandom number generators (doi 10.1145/2660193.2660195).
     """
     cells = torch.arange(like.numel(), dtype=torch.int64, device=like.device).reshape(like.shape)
-    bits = _mixed(_mixed(key + stream * 1442695040888963407) + cells * GOLDEN)
+    offset = (stream * 1442695040888963407 + 2**63) % 2**64 - 2**63  # as int64 wraps around
+    bits = _mixed(_mixed(key + offset) + cells * GOLDEN)
     return (_shifted(bits, 64 - BITS).to(wide_dtype(like)) + 0.5) * 2.0**-BITS
 
 

@@ -9,30 +9,35 @@ import torch
 from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate, adaptation_signal, reset_signal
-from rules.steps import whole, wide, wide_dtype
+from rules.steps import SLACK, whole, wide, wide_dtype
 from sandbox.neurons.base import Neuron, Value, affine, span
 
 
 def spike(
-    surrogate: Surrogate, u: Tensor, wait: Tensor | None, t_refractory: float, dt: float, strict: bool = False
+    surrogate: Surrogate, u: Tensor, wait: Tensor | None, t_refractory: Any, dt: float, strict: bool = False
 ) -> tuple[Tensor, Tensor | None]:
     """Return spikes where `u >= 0` (`u > 0` if strict) in cells that are not refractory, and the steps each cell waits.
 
     The refractory period is cut to whole steps as in Brian2, floor(t_refractory / dt). Steps are counted in float32 at
-    least, because bfloat16 and float16 skip whole numbers above 256 and 2048.
+    least, because bfloat16 and float16 skip whole numbers above 256 and 2048. A tensor has a period for each cell.
 
     Raises:
         ValueError: for more steps than the counter can count.
     """
     spikes = surrogate.spike(u, strict)
     if wait is None:
-        if not t_refractory > 0:
+        if not torch.as_tensor(t_refractory > 0).any():
             return spikes, None
         wait = torch.zeros_like(u)
     wait = wide(wait)
     spikes = spikes * (wait <= 0)
-    closed = float(_countable(t_refractory, dt, wait.dtype) - 1)  # the step of the spike itself counts as one
-    return spikes, torch.where(spikes.detach() > 0, max(closed, 0.0), (wait - 1).clamp(min=0))
+    if isinstance(t_refractory, Tensor):
+        _countable(float(t_refractory.max()), dt, wait.dtype)
+        steps = torch.floor(t_refractory.detach().double() / dt + SLACK) - 1
+        closed: Any = steps.clamp(min=0).to(wait)
+    else:
+        closed = max(float(_countable(t_refractory, dt, wait.dtype) - 1), 0.0)  # the step of the spike itself is one
+    return spikes, torch.where(spikes.detach() > 0, closed, (wait - 1).clamp(min=0))
 
 
 def idle(v: Tensor, t_refractory: float) -> Tensor | None:

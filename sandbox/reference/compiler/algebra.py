@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sandbox.reference.compiler.formula import OPERATORS
 from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM, power
+from sandbox.reference.compiler.signals import Signal
 
 Pairs = tuple[tuple["Node", Any], ...]
 CONDITIONS = {
@@ -26,6 +27,8 @@ CONDITIONS = {
     ast.And: "and",
     ast.Or: "or",
 }
+CLOCKED = ("t", "lastspike")  # moments that are compared in seconds, by the name with `_si` behind
+MOMENTS = {ast.Add: "plus", ast.Sub: "minus", ast.Mod: "mod"}  # operations on moments, by their name as a call
 
 
 class Node:
@@ -76,7 +79,8 @@ class Calls(NamedTuple):
 class Algebra:
     """Factory of nodes, which makes equal nodes only once."""
 
-    def __init__(self) -> None:
+    def __init__(self, brought: Mapping[str, Any] | None = None) -> None:
+        self.brought = dict(brought or {})  # functions beside those of the table
         self.known: dict[Any, Node] = {}
         self.zero, self.one = self.number(0.0), self.number(1.0)
 
@@ -190,14 +194,40 @@ class Algebra:
                     return self.call("not", build(tree.operand))
                 return self.mul(self.number(-1.0 if isinstance(tree.op, ast.USub) else 1.0), number(tree.operand))
             case ast.Compare():
-                return self.call(CONDITIONS[type(tree.ops[0])], number(tree.left), number(tree.comparators[0]))
+                sides = self.compared(tree.left, tree.comparators[0], env, calls, draw)
+                return self.call(CONDITIONS[type(tree.ops[0])], *sides)
             case ast.BoolOp():
                 return self.call(CONDITIONS[type(tree.op)], *(build(value) for value in tree.values))
             case ast.Call(func=ast.Name(id=function)) if function in RANDOM:
                 return self.name(calls.drawn(function, draw))
+            case ast.Call(func=ast.Name(id=function)) if function in self.brought:
+                stored = isinstance(self.brought[function], Signal)
+                first = self.seconds(tree.args[0], env, calls, draw) if stored else number(tree.args[0])
+                return self._node("call", function, (first, *(number(arg) for arg in tree.args[1:])))
             case ast.Call(func=ast.Name(id=function)):
                 return self.call(function, *(build(arg) for arg in tree.args))
         raise AssertionError(ast.dump(tree))
+
+    def compared(
+        self, left: ast.expr, right: ast.expr, env: Mapping[str, Node], calls: Calls, draw: str | None = None
+    ) -> tuple[Node, Node]:
+        """Return two sides of a comparison; those with the time in seconds, in which Brian2 rounds k dt."""
+        build = self.seconds if timed(left, env) or timed(right, env) else self.build
+        return self.as_number(build(left, env, calls, draw)), self.as_number(build(right, env, calls, draw))
+
+    def seconds(self, tree: ast.expr, env: Mapping[str, Node], calls: Calls, draw: str | None = None) -> Node:
+        """Build a node of times in seconds; sums and differences of moments are computed in the order of the text."""
+        if isinstance(tree, ast.Name) and (line := trees(env).get(tree.id)) is not None:
+            tree = line
+        if isinstance(tree, ast.BinOp) and type(tree.op) in MOMENTS and timed(tree, env):
+            sides = (self.seconds(side, env, calls, draw) for side in (tree.left, tree.right))
+            return self.call(MOMENTS[type(tree.op)], *sides)
+        if isinstance(tree, ast.UnaryOp) and timed(tree, env):
+            return self.mul(self.number(-1.0), self.seconds(tree.operand, env, calls, draw))
+        node = self.as_number(self.build(tree, env, calls, draw))
+        if node.kind == "name" and node.what in CLOCKED:
+            return self.name(f"{node.what}_si")
+        return self.mul(self.number(1e-3), node)
 
     def factored(self, node: Node) -> Node:
         """Factor out the most frequent factor of a sum, repeatedly: a greedy search for few multiplications."""
@@ -265,6 +295,23 @@ class Algebra:
         if len(bases) == 1 and 1 in bases.values():
             return next(iter(bases))
         return self._node("product", None, tuple(bases.items()), level=level)
+
+
+def trees(env: Mapping[str, Node]) -> Mapping[str, ast.expr]:
+    """Return the expressions of the names that stand for one."""
+    return getattr(env, "trees", {})
+
+
+def timed(tree: ast.expr, env: Mapping[str, Node]) -> bool:
+    """Return whether an expression is a moment, or a sum, difference or remainder of moments."""
+    if isinstance(tree, ast.Name):
+        line = trees(env).get(tree.id)
+        return tree.id in CLOCKED if line is None else timed(line, env)
+    if isinstance(tree, ast.UnaryOp):
+        return isinstance(tree.op, ast.USub) and timed(tree.operand, env)
+    return (
+        isinstance(tree, ast.BinOp) and type(tree.op) in MOMENTS and (timed(tree.left, env) or timed(tree.right, env))
+    )
 
 
 def finite(value: Any) -> bool:

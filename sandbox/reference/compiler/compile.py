@@ -3,61 +3,74 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, make_dataclass, replace
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
+from torch import Tensor
 
 from rules.errors import unknown
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.dice import DRAWS
 from sandbox.reference.compiler import effort, grammar, updater
-from sandbox.reference.compiler.constants import check_times, quantity, start_of
-from sandbox.reference.compiler.formula import parse
+from sandbox.reference.compiler.constants import check_times, constants_of, names_of_starts, quantity, start_of
+from sandbox.reference.compiler.given import Given, behind, callers, freed, given
+from sandbox.reference.compiler.methods import chosen
 from sandbox.reference.compiler.model import Model, build
-from sandbox.reference.compiler.neuron import CompiledNeuron, number_of, state_class
-from sandbox.reference.compiler.tape import Writer
+from sandbox.reference.compiler.names import MOVING
+from sandbox.reference.compiler.neuron import CompiledNeuron, period_of
+from sandbox.reference.compiler.reading import number_of, state_class
+from sandbox.reference.compiler.signals import Brought, Own, Signal, brought
 from sandbox.reference.compiler.units import in_house, text_of
 from sandbox.reference.need import brian2
 
 
 def from_brian2(
-    equations: str,
+    equations: Any,
     threshold: str | None = None,
     reset: str | None = None,
     refractory: Any = None,
-    method: str | None = None,
-    namespace: Mapping[str, Any] | None = None,
-    input: str = "current",
+    method: str | Sequence[str] | None = None,
+    namespace: Mapping[str, Any] | Literal["caller"] | None = None,
+    input: str | None = "current",
     surrogate: str | Surrogate = "atan",
     *,
     input_unit: str = "amp",
+    jumps: str | None = None,
     initial: Mapping[str, Any] | None = None,
     draws: Mapping[str, str] | None = None,
+    functions: Mapping[str, Callable[..., Tensor]] | None = None,
     swing: float | None = None,
 ) -> CompiledNeuron:
     """Compile a neuron from the equations, threshold and reset that Brian2 would run.
 
         dx/dt = f(x, input)  ->  the update that Brian2's `method` writes, as torch operations in ms, mV, nA, MOhm
-        spike where the last comparison of the threshold holds (and those before it), with a surrogate derivative of
-        its difference / swing; then the statements of the reset, in order, in the cells that fired
+        spike where the threshold holds, with a surrogate derivative of the difference that decides, over swing;
+        then the statements of the reset, in order, in the cells that fired
 
     House units are ms, mV, nA, MOhm, nF, uS. Synapses (`on_pre`, `on_post`) are compiled by `from_brian2_synapses`. No
     text is ever passed to `eval`.
 
     Args:
-        equations: as for `brian2.NeuronGroup`.
+        equations: as for `brian2.NeuronGroup`: text, `brian2.Equations`, or a NeuronGroup with all it was made with and
+            its present values.
         threshold: condition for a spike; None for a cell that never fires.
         reset: statements after a spike.
         refractory: a time or a condition; None for none.
-        method: Brian2's name of the scheme; None for Brian2's choice.
-        namespace: constants, as Brian2 quantities, plain numbers or text such as "20*ms".
-        input: name of the input, which is constant within a step.
+        method: Brian2's name of the scheme, or several to be tried in turn; None for Brian2's choice.
+        namespace: constants, as Brian2 quantities, plain numbers or text such as "20*ms"; what nothing reads is
+            ignored. "caller" for the variables around the call.
+        input: name of the input, which is constant within a step; None for a cell without one.
         surrogate: surrogate gradient of the spike, or its name.
         input_unit: base unit of the input.
-        initial: initial values, as quantities, numbers in house units or text over the constants; 0 otherwise.
+        jumps: variable that the input is added to before each step, as `on_pre="g_post += w"` does; None for none.
+        initial: initial values and `(constant)` parameters, as quantities, numbers in house units, arrays with a value
+            for each cell, or text over the constants, `i`, `N`, `rand()` and `randn()`; 0 otherwise.
         draws: further random numbers of each step, by name: "uniform" or "normal".
+        functions: torch functions that the texts may call, by name, on tensors in house units; of plain numbers, unless
+            the namespace has a Brian2 function of that name with units. A TimedArray of the namespace is called as in
+            Brian2, `I(t)` or `I(t, i)`.
         swing: scale of the surrogate in house units; by default from the initial value to the threshold, or 1.
 
     Returns: A frozen dataclass with the constants as fields, in house units; `.source()` shows the step.
@@ -76,48 +89,99 @@ def from_brian2(
 
     Reference: Stimberg, Goodman, Benichoux & Brette 2014 (doi 10.3389/fninf.2014.00006).
     """
+    held = given(
+        equations,
+        threshold=threshold,
+        reset=reset,
+        refractory=refractory,
+        method=method,
+        namespace=callers(namespace, 1),
+        initial=dict(initial or {}),
+    )
+    own = brought(held.namespace, functions)
+    with grammar.calling({behind(name): each.arity for name, each in own.items()}):
+        return _compiled(
+            held,
+            input,
+            surrogate,
+            input_unit,
+            jumps,
+            draws,
+            swing,
+            {behind(name): own[name] for name in own},
+            namespace,
+        )
+
+
+def _compiled(
+    held: Given,
+    input: str | None,
+    surrogate: str | Surrogate,
+    input_unit: str,
+    jumps: str | None,
+    draws: Mapping[str, str] | None,
+    swing: float | None,
+    called: Mapping[str, Brought],
+    namespace: Any,
+) -> CompiledNeuron:
+    """Compile what was given, whose texts may call the functions that it brings along."""
     b2 = brian2()
-    text = _read(equations, threshold, reset, refractory, input)
-    constants = {name: quantity(name, value) for name, value in (namespace or {}).items()}
+    text, held, input = _read(held, input)
+    for line in text.lines:
+        if line.name in called:
+            raise ValueError(f"{line.name!r} is defined twice, in {str(line)!r} and as a function: rename one")
+    if jumps is not None:
+        jumps, input_unit = _jumped(text, jumps, input)
     drawn = dict(draws or {})
     for name, kind in drawn.items():
         if kind not in DRAWS:
             raise unknown(f"kind of the draw {name!r}", kind, DRAWS)
     declared = {line.name for line in text.lines if line.kind == "parameter"}
-    extra = [f"{input} : {grammar.unit(input_unit)} (constant)"] * (input not in declared)
+    extra = [f"{input} : {grammar.unit(input_unit)} (constant)"] * (input is not None and input not in declared)
     extra += [f"{name} : 1 (constant)" for name in drawn]
-    starting = set().union(*(parse(start).names for start in (initial or {}).values() if isinstance(start, str)), set())
-    used = {name: value for name, value in constants.items() if name in updater.mentioned(text) | starting}
-    updater.check_names(text, constants, [input, *drawn])
+    reads = updater.mentioned(text) | names_of_starts(held.initial)
+    inputs = [input] * (input is not None)
+    found = {name: value for name, value in held.namespace.items() if name in reads or namespace != "caller"}
+    updater.check_names(text, found, [*inputs, *drawn])
+    used = {name: quantity(name, value) for name, value in found.items() if name in reads}
+    text, own, tensors = constants_of(text, held.initial, used, inputs)
+    used |= own
     check_times(used)
-    step = updater.ask(text, method, used, extra)
-    model = build(text, step, used, input, drawn)
+    step = updater.ask(text, chosen(held.method), used | {n: each.in_brian2() for n, each in called.items()}, extra)
+    model = build(text, step, used, input, drawn, jumps, called)
     every = {name: in_house(value) for name, value in used.items()}
-    period = _period(model, every)
+    period, folded = _period(model, every, tensors), frozenset[str]()
     if period:  # constants that appear in the refractory time alone become part of `t_refractory`
-        beyond = updater.mentioned(text._replace(refractory=None)) | starting
+        beyond = updater.mentioned(text._replace(refractory=None)) | names_of_starts(held.initial)
+        folded = frozenset(used) - beyond
         used = {name: value for name, value in used.items() if name in beyond}
     values = {name: every[name] for name in used}
     units = {name: text_of(b2.get_dimensions(value)) for name, value in used.items()}
-    units |= {name: text_of(step.dimensions[name]) for name in (*model.variables, input) if name in step.dimensions}
-    starts = {name: start_of(name, value, model.variables, constants) for name, value in (initial or {}).items()}
-    refractory_text = f"{period['t_refractory']!r}*ms" if period else text.refractory
+    units |= {name: text_of(step.dimensions[name]) for name in (*model.variables, *inputs) if name in step.dimensions}
+    starts = {
+        name: start_of(name, value, model.variables, used) for name, value in held.initial.items() if name not in own
+    }
+    refractory_text = f"{number_of(period['t_refractory'])!r}*ms" if period else text.refractory
     recipe = {
-        "equations": equations,
-        "threshold": threshold,
-        "reset": reset,
+        "equations": "\n".join(map(str, text.lines)),
+        "threshold": text.threshold,
+        "reset": text.reset,
         "refractory": refractory_text,
         "method": step.method,
         "input": input,
         "input_unit": input_unit,
+        "jumps": jumps,
         "draws": drawn,
         "swing": swing,
     }
-    neuron: CompiledNeuron = _class(model, text, step, units, input, starts, recipe, values)(
+    neuron: CompiledNeuron = _class(model, text, step, units, input, starts, recipe, values, folded, called)(
         **values, **period, surrogate=Surrogate(surrogate) if isinstance(surrogate, str) else surrogate
     )
-    _check_finite(neuron, step.method)
-    return neuron
+    _check_finite(neuron, step.method, "inf" in reads)
+    if input is not None:
+        require_driven(neuron, text, list(used))
+    kept = {name: value for name, value in tensors.items() if name in values}
+    return neuron.with_parameters(**kept) if kept else neuron
 
 
 def _class(
@@ -125,16 +189,18 @@ def _class(
     text: updater.Text,
     step: updater.Step,
     units: Mapping[str, str],
-    input: str,
+    input: str | None,
     starts: Mapping[str, Any],
     recipe: Mapping[str, Any],
     values: Mapping[str, float],
+    folded: frozenset[str],
+    called: Mapping[str, Brought],
 ) -> Any:
     """Make a dataclass with a field for every constant."""
     lines = [str(line) for line in text.lines if line.name != input]
-    if input != "current" and input not in {line.name for line in text.lines if line.kind != "parameter"}:
+    if input is not None and input != "current":
         lines.append(f"{input} = current : {recipe['input_unit']}")
-        units = {**units, "current": units.get(input, "nA")}
+        units = {**units, "current": units[input]}
     times = {name: 0.0 for name in values if name.startswith("tau") and units[name] == "ms"}
     columns: list[Any] = [(name, Any, field()) for name in values]
     if "t_refractory" not in values:
@@ -154,6 +220,9 @@ def _class(
         "model": model,
         "starts": dict(starts),
         "input": input,
+        "jumps": recipe["jumps"],
+        "within_period": folded,
+        "called": dict(called),
         "recipe": dict(recipe),
         "rebuild": staticmethod(rebuilt),
         "plans": {},
@@ -165,67 +234,111 @@ def _class(
 
 
 def rebuilt(
-    recipe: dict[str, Any], units: dict[str, str], starts: dict[str, Any], values: dict[str, Any], surrogate: Surrogate
+    recipe: dict[str, Any],
+    units: dict[str, str],
+    starts: dict[str, Any],
+    values: dict[str, Any],
+    surrogate: Surrogate,
+    called: dict[str, Brought],
 ) -> CompiledNeuron:
     """Compile a pickled neuron anew."""
     namespace = {
         name: f"{number_of(value) or 1.0!r} * {units[name]}" for name, value in values.items() if name in units
     }
-    neuron = from_brian2(**recipe, namespace=namespace, initial=starts, surrogate=surrogate)
+    signals = {name: each for name, each in called.items() if isinstance(each, Signal)}
+    functions = {name: each for name, each in called.items() if isinstance(each, Own)}
+    neuron = from_brian2(
+        **recipe, namespace=namespace | signals, initial=starts, surrogate=surrogate, functions=cast("Any", functions)
+    )
     return replace(neuron, **values)
 
 
-def _read(equations: str, threshold: str | None, reset: str | None, refractory: Any, input: str) -> updater.Text:
-    """Check the texts by the grammar and collect them."""
-    lines = grammar.equations(equations)
+def _read(held: Given, input: str | None) -> tuple[updater.Text, Given, str | None]:
+    """Check the texts by the grammar and collect them; names that every neuron has get an underscore behind."""
+    lines = grammar.equations(held.equations)
     kinds = {line.name: line.kind for line in lines}
-    if not lines:
+    if not lines and held.threshold is None:
         raise ValueError("there are no equations; give at least one, as in 'dv/dt = -v / tau : volt'")
-    if not isinstance(input, str) or not grammar.NAME.fullmatch(input):
+    if input is not None and (not isinstance(input, str) or not grammar.NAME.fullmatch(input)):
         raise ValueError(f"input={input!r} is not a valid name")
-    if kinds.get(input, "parameter") != "parameter":
-        raise ValueError(f"the input {input!r} is a {kinds[input]} of the equations; name another with input='...'")
-    if not any(kind == "differential equation" for kind in kinds.values()):
+    if kinds.get(str(input), "parameter") != "parameter":
         raise ValueError(
-            f"{equations.strip()!r} has no differential equation; write one, as in 'dv/dt = -v / tau : volt'"
+            f"the input {input!r} is a {kinds[str(input)]} of the equations; name another with input='...'"
         )
-    for name, text in (("threshold", threshold), ("reset", reset)):
+    if held.threshold is None and not any(kind == "differential equation" for kind in kinds.values()):
+        raise ValueError(
+            f"{held.equations.strip()!r} has no differential equation and no threshold; write one, as in "
+            "'dv/dt = -v / tau : volt', or threshold='rand() < rates * dt'"
+        )
+    for name, text in (("threshold", held.threshold), ("reset", held.reset)):
         if text is not None and not isinstance(text, str):
             raise ValueError(f"{name}={text!r} is a {type(text).__name__}; wanted text, as for brian2.NeuronGroup")
         if text and any(word in text for word in ("on_pre", "on_post")):
             raise ValueError(f"{name}={text!r}: this compiles neurons, not synapses")
-    if threshold is not None:
-        grammar.expression(threshold)
-        reads = grammar.names(grammar.expression(threshold)) | (_names_of(reset) if reset else set())
-        if input in _reach(reads, lines):
-            raise ValueError(
-                f"the threshold {threshold!r} or the reset {reset!r} depends on the input {input!r}, "
-                "which is not available then; store it in a variable"
-            )
-    if reset and threshold is None:
-        raise ValueError(f"reset={reset!r} without a threshold: it would never run; give threshold='v > ...'")
+    if held.threshold is not None:
+        grammar.expression(held.threshold)
+    if held.reset and held.threshold is None:
+        raise ValueError(f"reset={held.reset!r} without a threshold: it would never run; give threshold='v > ...'")
     effort.check(lines)
-    return updater.Text(lines, threshold, reset.strip() or None if reset else None, _duration(refractory))
+    refractory = _duration(held.refractory)
+    lines, texts = freed(lines, (held.threshold, held.reset, refractory, input), held.namespace)
+    threshold, reset, refractory, input = texts
+    held = held._replace(
+        namespace={behind(name): value for name, value in held.namespace.items()},
+        initial={behind(name): value for name, value in held.initial.items()},
+    )
+    return updater.Text(lines, threshold, reset.strip() or None if reset else None, refractory), held, input
 
 
-def _names_of(reset: str) -> set[str]:
-    return set().union(*(grammar.names(statement.expression) for statement in grammar.statements(reset)), set())
+def _jumped(text: updater.Text, jumps: Any, input: str | None) -> tuple[str, str]:
+    """Return the variable that the input is added to, and its unit."""
+    units = {line.name: line.unit for line in text.lines if line.kind == "differential equation"}
+    name = behind(jumps) if isinstance(jumps, str) else jumps
+    if name not in units:
+        raise unknown("variable in jumps:", str(jumps), units)
+    if input is None or input in {line.name for line in text.lines}:
+        raise ValueError(f"input={input!r} with jumps={jumps!r}: the input is what is added, give it a name of its own")
+    return str(name), units[str(name)]
 
 
-def _reach(reads: Iterable[str], lines: list[grammar.Equation]) -> set[str]:
-    """Return the names that are read, including those inside subexpressions that are evaluated at that time."""
-    inner = {
-        line.name: grammar.names(grammar.expression(line.expression))
-        for line in lines
-        if line.kind == "subexpression" and "constant over dt" not in line.flags
-    }
-    found: set[str] = set()
-    waiting = list(reads)
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting.extend(inner.get(name, ()))
+def require_driven(neuron: CompiledNeuron, text: updater.Text, constants: Sequence[str]) -> None:
+    """Raise ValueError where nothing reads the input, and a variable stays at 0 because nothing adds to it.
+
+    A model that moves by itself is a model without an input; `build` refuses to train weights before it.
+    """
+    silent = [] if neuron.heeds else unmoved(neuron, text)
+    if silent:
+        own = [line.name for line in text.lines if line.kind == "parameter"] + list(constants)
+        named = f"name it with input=... (one of {', '.join(own)}), or " if own else ""
+        raise ValueError(
+            f"nothing reads the input {neuron.input!r}, and {', '.join(silent)} would stay at 0: add it to an "
+            f"equation, {named}say to which variable synapses add, as in jumps={silent[0]!r}; or input=None for none"
+        )
+
+
+def unmoved(neuron: CompiledNeuron, text: updater.Text) -> list[str]:
+    """Return the variables that begin at 0 and stay there, whatever the others are, by steps from random states.
+
+    One that the time, the index of a cell or a draw moves is not among them.
+    """
+    assigned = {statement.target for statement in grammar.statements(text.reset or "")}
+    found = []
+    rng = torch.Generator().manual_seed(0)
+    moving = {*MOVING, *neuron.model.draws}
+    zero = torch.zeros(max((len(start) for start in neuron.starts.values() if isinstance(start, Tensor)), default=8))
+    zero = zero.double()
+    for line in text.lines:
+        moved = line.kind != "differential equation" or line.name in assigned
+        if moved or neuron.model.update[line.name].names() & moving:
+            continue
+        state = neuron.initial_state(zero.shape, zero)
+        if bool(getattr(state, line.name).any()):
+            continue
+        others = {name: torch.randn(zero.shape, generator=rng).double() for name in neuron.model.variables}
+        state = state._replace(**{**others, line.name: zero})
+        after = neuron.integrate(zero, state, 0.1)
+        if not bool(getattr(after, line.name).any()):
+            found.append(line.name)
     return found
 
 
@@ -242,21 +355,21 @@ def _duration(refractory: Any) -> str | None:
     raise ValueError(f"refractory={refractory!r} is neither a time nor a condition; write 2*ms, '2*ms' or 'v > -20*mV'")
 
 
-def _period(model: Model, values: Mapping[str, float]) -> dict[str, float]:
+def _period(model: Model, values: Mapping[str, float], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the refractory time [ms] as a field, unless a constant of that name exists."""
     if model.period is None or "t_refractory" in values:
         return {}
-    period = Writer(model.algebra, (), (), values, torch.zeros(())).plain(model.period)
+    period = period_of(model, {**values, **tensors})
     if period is None:
         raise ValueError("the refractory time depends on the state; give a time of constants alone, or a condition")
     return {"t_refractory": period}
 
 
-def _check_finite(neuron: CompiledNeuron, method: str) -> None:
+def _check_finite(neuron: CompiledNeuron, method: str, infinite: bool) -> None:
     """Write the programs once: a coefficient that is not finite comes from two equal time constants."""
     plan = neuron._plan(neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64)), 0.1)
     constants = [c for program in (plan.update, plan.threshold, plan.reset) if program for c in program.constants]
-    if all(math.isfinite(float(c)) for c in constants):
+    if not any(math.isnan(float(c)) or (math.isinf(float(c)) and not infinite) for c in constants):
         return
     times = ", ".join(f"{name}={value:g}" for name, value in neuron.parameters.items() if name.startswith("tau"))
     raise ValueError(

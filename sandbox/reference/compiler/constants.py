@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from rules.errors import unknown
 from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.formula import parse
-from sandbox.reference.compiler.units import in_house, scale, symbols
+from sandbox.reference.compiler.signals import Signal
+from sandbox.reference.compiler.units import in_house, scale, symbols, text_of
+from sandbox.reference.compiler.updater import Text
 from sandbox.reference.need import brian2
 
 
@@ -24,6 +29,8 @@ def quantity(name: str, value: Any) -> Any:
         raise ValueError(
             f"{name} is a tensor; give its initial value with a unit here, then neuron.with_parameters({name}=...)"
         )
+    if isinstance(value, b2.Function | Signal):
+        raise ValueError(f"{name}={value!r:.60} is a signal or a function: call it, {name}(t)")
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -60,15 +67,87 @@ def check_times(constants: Mapping[str, Any]) -> None:
     b2 = brian2()
     for name, value in constants.items():
         if name.startswith("tau") and b2.get_dimensions(value) is b2.second.dim and not float(value) > 0:
-            raise ValueError(f"{name}={value!r} in the namespace: a time constant has to be positive, as in 10*ms")
+            raise ValueError(
+                f"{name}={value!r}: a time constant has to be positive; give 10*ms or the like in the namespace or, "
+                "for a (constant) of the equations, in initial="
+            )
 
 
-def start_of(name: str, value: Any, variables: Sequence[str], constants: Mapping[str, Any]) -> float | str:
-    """Return an initial value in house units, or text over the constants."""
+def names_of_starts(initial: Mapping[str, Any]) -> set[str]:
+    """Return the names that initial values read.
+
+    >>> sorted(names_of_starts({"v": "E_L + rand() * 5*mV", "w": 0.0}))
+    ['E_L', 'mV']
+    """
+    read = (parse(undrawn(text)).names for text in initial.values() if isinstance(text, str))
+    return set().union(*read) - {"rand_drawn", "randn_drawn"}
+
+
+def undrawn(text: str) -> str:
+    """Return text with names in place of the calls `rand()` and `randn()`.
+
+    >>> undrawn("rand() * mV + randn( )")
+    'rand_drawn * mV + randn_drawn'
+    """
+    return re.sub(r"\b(randn?)\s*\(\s*\)", r"\1_drawn", text)
+
+
+def constants_of(
+    text: Text, initial: Mapping[str, Any], known: Mapping[str, Any], inputs: Sequence[str]
+) -> tuple[Text, dict[str, Any], dict[str, Tensor]]:
+    """Return the model without its `(constant)` parameters, these as quantities, and those that differ by cell.
+
+    A parameter that the reset assigns, a boolean and an integer stay variables of the state.
+
+    Raises:
+        ValueError: for a value of another unit, or that is not finite.
+    """
+    b2 = brian2()
+    assigned = {statement.target for statement in grammar.statements(text.reset or "")}
+    house = {name: in_house(value) for name, value in known.items()}
+    found: dict[str, Any] = {}
+    tensors: dict[str, Tensor] = {}
+    for line in text.lines:
+        plain = line.unit in ("boolean", "integer") or line.name in assigned or line.name in inputs
+        if line.kind != "parameter" or "constant" not in line.flags or plain:
+            continue
+        dimension = b2.Equations(str(line))[line.name].dim
+        value = initial.get(line.name, 0.0)  # as in Brian2
+        if isinstance(value, str):
+            value = start_of(line.name, value, [line.name], known)
+            value = parse(undrawn(value), symbols())(house) if isinstance(value, str) else value
+        if isinstance(value, b2.Quantity) and value.dim is not dimension:
+            raise ValueError(f"initial {line.name}={value!r}: the unit of {str(line)!r} is {text_of(dimension)}")
+        many = np.asarray(value, dtype=float).reshape(-1)
+        if not many.size or not np.isfinite(many).all():
+            raise ValueError(f"initial {line.name}={value!r} is not finite, or empty: give a number for each cell")
+        if not isinstance(value, b2.Quantity):
+            many = many * scale(dimension)
+        if many.size > 1:
+            tensors[line.name] = _each(line.name, b2.Quantity(many, dim=dimension))
+        found[line.name] = b2.Quantity(many.mean() if many.size > 1 else many[0], dim=dimension)
+    lines = [line for line in text.lines if line.name not in found]
+    return text._replace(lines=lines), found, tensors
+
+
+def start_of(name: str, value: Any, variables: Sequence[str], constants: Mapping[str, Any]) -> float | str | Tensor:
+    """Return an initial value in house units, one for each cell, or text over the constants, `i`, `N` and draws."""
     if name not in variables:
         raise unknown("variable in initial:", name, variables)
     if not isinstance(value, str):
-        return in_house(value)
-    for other in sorted(parse(value, symbols()).names - set(constants)):
-        raise unknown(f"identifier in initial {name}={value!r}:", other, constants)
+        return in_house(value) if np.ndim(value) == 0 else _each(name, value)
+    drawn = {"rand_drawn", "randn_drawn", "i", "N"}
+    for other in sorted(parse(undrawn(value), symbols()).names - set(constants) - drawn):
+        raise unknown(f"identifier in initial {name}={value!r}:", other, [*constants, "i", "N"])
     return value
+
+
+def _each(name: str, value: Any) -> Tensor:
+    """Return an array of initial values, one for each cell, in house units."""
+    b2 = brian2()
+    many = np.asarray(value, dtype=float).reshape(-1)
+    if not many.size or not np.isfinite(many).all():
+        raise ValueError(f"initial {name}={value!r} is not finite, or empty: give a number for each cell")
+    if isinstance(value, b2.Quantity):
+        many = np.array([in_house(b2.Quantity(each, dim=value.dim)) for each in many])
+    return torch.from_numpy(many.copy())

@@ -7,7 +7,10 @@ import keyword
 import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rules.errors import unknown
@@ -16,62 +19,13 @@ from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM, power
 LONGEST = 5_000  # characters of an expression
 DEEPEST = 100  # levels of nesting
 STEEPEST = 32  # largest number as an exponent; above it SymPy's expansion may never end
+BROUGHT: ContextVar[Mapping[str, int]] = ContextVar("brought", default=MappingProxyType({}))  # arguments, by name
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-BASE_UNITS = (
-    "volt",
-    "amp",
-    "second",
-    "siemens",
-    "ohm",
-    "farad",
-    "coulomb",
-    "hertz",
-    "metre",
-    "kilogram",
-    "joule",
-    "watt",
-    "newton",
-    "pascal",
-    "mole",
-    "molar",
-    "kelvin",
-    "candle",
-    "tesla",
-    "weber",
-    "henry",
-    "volts",
-    "amps",
-    "ampere",
-    "amperes",
-    "seconds",
-    "ohms",
-    "farads",
-    "coulombs",
-    "Hz",
-    "metres",
-    "meter",
-    "meters",
-    "kilograms",
-    "kilogramme",
-    "joules",
-    "watts",
-    "newtons",
-    "pascals",
-    "moles",
-    "mol",
-    "kelvins",
-    "candles",
-    "teslas",
-    "webers",
-    "henries",
-    "radian",
-    "steradian",
-    "lumen",
-    "lux",
-    "becquerel",
-    "gray",
-    "sievert",
-    "katal",
+BASE_UNITS = (  # those that Brian2 reads behind a colon
+    *("volt", "amp", "second", "siemens", "ohm", "farad", "hertz", "Hz", "coulomb", "metre", "meter", "mmolar", "mM"),
+    *("kilogram", "kilogramme", "kgram", "kgramme", "ampere", "joule", "watt", "newton", "pascal", "mole", "mol"),
+    *("kelvin", "candle", "tesla", "weber", "henry", "radian", "steradian", "lumen", "lux", "becquerel", "gray"),
+    *("sievert", "katal", "kliter", "klitre"),
 )
 FLAGS = {  # by kind of equation
     "differential equation": ("unless refractory",),
@@ -81,6 +35,16 @@ FLAGS = {  # by kind of equation
 BINARY = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow)
 UNARY = (ast.USub, ast.UAdd, ast.Not)
 COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
+
+
+@contextmanager
+def calling(arities: Mapping[str, int]) -> Iterator[None]:
+    """Let expressions call further functions within this block, by their numbers of arguments."""
+    token = BROUGHT.set(dict(arities))
+    try:
+        yield
+    finally:
+        BROUGHT.reset(token)
 
 
 class Equation(NamedTuple):
@@ -229,10 +193,10 @@ def _plain(text: str, longest: int) -> str:
 
 
 def _check_name(name: str, text: str) -> None:
-    if not NAME.fullmatch(name) or keyword.iskeyword(name) or "__" in name:
+    if not NAME.fullmatch(name) or keyword.iskeyword(name):
         raise ValueError(
-            f"{name!r} in {_short(text)!r} is not a valid name of a variable; use letters, digits and single "
-            "underscores, beginning with a letter"
+            f"{name!r} in {_short(text)!r} is not a valid name of a variable; use letters, digits and underscores, "
+            "beginning with a letter"
         )
 
 
@@ -275,10 +239,13 @@ def _check_node(node: ast.AST, text: str, ours: bool) -> None:
 def _check_call(node: ast.Call, text: str) -> None:
     if not isinstance(node.func, ast.Name):
         raise ValueError(f"{_piece(node)!r} in {_short(text)!r} is not allowed; only a named function can be called")
-    name = node.func.id
-    if name not in FUNCTIONS and name not in RANDOM:
-        raise unknown(f"function in {_short(text)!r}:", name, [*FUNCTIONS, *RANDOM])
-    wanted = FUNCTIONS[name].arity if name in FUNCTIONS else 0
+    name, more = node.func.id, BROUGHT.get()
+    if name not in FUNCTIONS and name not in RANDOM and name not in more:
+        near = unknown(f"function in {_short(text)!r}:", name, [*FUNCTIONS, *RANDOM, *more])
+        raise ValueError(
+            f"{near}; a TimedArray goes into the namespace, a torch function into functions={{{name!r}: ...}}"
+        )
+    wanted = FUNCTIONS[name].arity if name in FUNCTIONS else more.get(name, 0)
     if node.keywords or len(node.args) != wanted:
         raise ValueError(f"{_piece(node)!r}: {name} takes {wanted} plain argument{'s' * (wanted != 1)}")
 

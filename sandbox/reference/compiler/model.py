@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, NamedTuple
 
 from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.algebra import Algebra, Calls, Node
 from sandbox.reference.compiler.grammar import Equation
+from sandbox.reference.compiler.names import CLOCKS
 from sandbox.reference.compiler.units import symbols
-from sandbox.reference.compiler.updater import Step, Text
+from sandbox.reference.compiler.updater import Step, Text, mentioned
 
+NEVER = -1e7  # [ms], when a cell fired last that has not fired, as in Brian2
 OPERATORS = {"+": ast.Add, "-": ast.Sub, "*": ast.Mult, "/": ast.Div, "//": ast.FloorDiv, "**": ast.Pow, "%": ast.Mod}
+
+
+class Threshold(NamedTuple):
+    """The fields of a model about its threshold."""
+
+    above: tuple[Node, Node] | None = None
+    strict: bool = False
+    gate: Node | None = None
+    exact: Node | None = None
 
 
 class Model(NamedTuple):
@@ -21,16 +32,31 @@ class Model(NamedTuple):
 
     algebra: Algebra
     variables: tuple[str, ...]  # of the state
-    clamped: frozenset[str]  # variables that are constant while a cell is refractory
+    clamps: dict[str, Node]  # variables that are constant while a cell is refractory, with what the input adds to them
     update: dict[str, Node]  # the state after a step, in a cell that is not refractory
     waiting: dict[str, Node]  # the same in a refractory cell, where it differs
     stays: Node | None  # the condition under which a cell stays refractory
     above: tuple[Node, Node] | None  # spike where the first is at least the second
     strict: bool
     gate: Node | None  # and where this holds
+    exact: Node | None  # or, whatever the difference, where this holds
     reset: dict[str, Node]  # the state after it, over `fired`; empty for none
     draws: dict[str, str]
+    starts: dict[str, float]  # of variables that the equations do not have
     period: Node | None  # the refractory time
+    heard: str | None  # the variable that holds the input for the threshold and the reset
+
+    @property
+    def late(self) -> list[Node]:
+        """The nodes of the threshold, the refractory condition and the reset."""
+        nodes = [*(self.above or ()), *(node for node in (self.stays, self.gate, self.exact) if node is not None)]
+        return nodes + [node for name, node in self.reset.items() if name != self.heard]
+
+    @property
+    def timed(self) -> bool:
+        """Whether a step reads the time."""
+        nodes = [*self.update.values(), *self.waiting.values(), *self.late]
+        return any(not node.names().isdisjoint(CLOCKS) for node in nodes)
 
     def after(self, refractory: bool) -> dict[str, Node]:
         """Return the state after a step; if cells can be refractory, with clamped variables and `wait`."""
@@ -41,7 +67,7 @@ class Model(NamedTuple):
         if self.stays is not None:
             wait = algebra.call("choose", self.stays, wait, algebra.zero)
         closed = algebra.call("gt", wait, algebra.zero)
-        kept = {**self.waiting, **{name: algebra.name(name) for name in self.clamped}}
+        kept = {**self.waiting, **self.clamps}
         after = {
             name: algebra.call("choose", closed, kept[name], node) if name in kept else node
             for name, node in self.update.items()
@@ -49,33 +75,49 @@ class Model(NamedTuple):
         return {**after, "wait": wait}
 
 
-def build(text: Text, step: Step, parameters: Mapping[str, Any], input: str, draws: Mapping[str, str]) -> Model:
+def build(
+    text: Text,
+    step: Step,
+    parameters: Mapping[str, Any],
+    input: str | None,
+    draws: Mapping[str, str],
+    jumps: str | None = None,
+    brought: Mapping[str, Any] | None = None,
+) -> Model:
     """Build the model from checked text and Brian2's result."""
-    maker = _Maker(text, parameters, input, draws)
+    maker = _Maker(text, parameters, input, draws, jumps, Algebra(brought))
     free = maker.updated(step.code, 1.0)
     maker.smooth = {name: linear(node) for name, node in free.items()}
     waiting = maker.updated(step.code, 0.0) if maker.refractory else free
     clamped = frozenset(line.name for line in text.lines if "unless refractory" in line.flags)
-    above, strict, gate = maker.threshold(text.threshold)
+    threshold = maker.threshold(text.threshold)
     return Model(
         algebra=maker.algebra,
         variables=maker.variables,
-        clamped=clamped if maker.refractory else frozenset(),
+        clamps={name: maker.jumped(name) for name in clamped} if maker.refractory else {},
         update=free,
         waiting={name: node for name, node in waiting.items() if name not in clamped and node is not free[name]},
         stays=maker.node(step.condition) if step.condition else None,
-        above=above,
-        strict=strict,
-        gate=gate,
+        **threshold._asdict(),
         reset=maker.reset(text.reset or ""),
         draws=maker.calls.kinds,
+        starts={**dict.fromkeys(maker.lastspike, NEVER), **({maker.open: 1.0} if maker.open else {})},
         period=maker.node(step.period) if step.period else None,
+        heard=maker.heard,
     )
 
 
 class _Maker:
-    def __init__(self, text: Text, parameters: Mapping[str, Any], input: str, draws: Mapping[str, str]) -> None:
-        self.algebra = Algebra()
+    def __init__(
+        self,
+        text: Text,
+        parameters: Mapping[str, Any],
+        input: str | None,
+        draws: Mapping[str, str],
+        jumps: str | None,
+        algebra: Algebra,
+    ) -> None:
+        self.algebra = algebra
         self.text, self.refractory = text, text.refractory is not None
         self.calls = Calls(dict(draws))
         self.smooth: dict[str, bool] = {}  # whether a variable grows too slowly to overflow in a step
@@ -83,51 +125,126 @@ class _Maker:
         held = [line.name for line in text.lines if _held(line)]
         order = ("differential equation", "parameter")
         own = [line.name for kind in order for line in text.lines if line.kind == kind and line.name != input]
-        self.variables = (*own, *held)
-        algebra = self.algebra
+        read = mentioned(text)
+        late = self.reached({*grammar.names(grammar.expression(text.threshold))} if text.threshold else set())
+        late |= self.reached({n for s in grammar.statements(text.reset or "") for n in grammar.names(s.expression)})
+        taken = {*self.lines, *parameters, *draws}
+        reads_late = input is not None and (input in late or not (own or held))
+        self.heard = untaken(f"{input}_heard", taken) if reads_late else None
+        clamped = self.refractory and jumps is not None and "unless refractory" in self.lines[jumps].flags
+        self.open = untaken(f"{jumps}_open", taken) if clamped else None
+        self.lastspike = ("lastspike",) if "lastspike" in read else ()
+        hidden = [name for name in (self.heard, self.open) if name is not None]
+        self.variables = (*own, *held, *self.lastspike, *hidden)
+        self.jumps, self.input = jumps, input
         self.env: dict[str, Node] = {name: algebra.number(value) for name, value in symbols().items()}
         self.env |= {"pi": algebra.number(math.pi), "e": algebra.number(math.e), "inf": algebra.number(math.inf)}
         self.env |= {name: algebra.name(name, 1) for name in (*parameters, "dt")}
-        self.env |= {name: algebra.name(name) for name in (*self.variables, *draws, input)}
+        self.env |= {name: algebra.name(name) for name in (*self.variables, *draws, *([input] if input else []))}
+        self.env |= {name: algebra.name(name) for name in ("t", "t_in_timesteps", "i", "N")}
+        self.late = {**self.env, "not_refractory": algebra.call("le", algebra.name("wait"), algebra.zero)}
+        if self.heard:
+            self.late[str(input)] = algebra.name(self.heard)
+
+    def reached(self, names: set[str]) -> set[str]:
+        """Return names, and those inside subexpressions that are evaluated with them."""
+        found: set[str] = set()
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name in found:
+                continue
+            found.add(name)
+            line = self.lines.get(name)
+            if line is not None and line.kind == "subexpression" and not _held(line):
+                waiting.extend(grammar.names(grammar.expression(line.expression)))
+        return found
 
     def node(self, text: str) -> Node:
         """Build the node of an expression over the present state."""
         return self._built(grammar.expression(text), self.env)
 
+    def jumped(self, name: str) -> Node:
+        """Return a variable before an update, after the input was added to it if it is the one that jumps.
+
+        One that is held while a cell is refractory takes nothing until a step in which the cell was not, as in Brian2.
+        """
+        if name != self.jumps:
+            return self.env[name]
+        added = self.env[str(self.input)]
+        if self.open:
+            added = self.algebra.mul(added, self.env[self.open])
+        return self.algebra.add(self.env[name], added)
+
     def updated(self, code: str, free: float) -> dict[str, Node]:
         """Return the state after Brian2's statements, in a cell that is free (1) or refractory (0)."""
         env = {**self.env, "not_refractory": self.algebra.number(free)}
+        if self.jumps is not None:
+            env[self.jumps] = self.jumped(self.jumps)
         for name in self.variables:
             if name in self.lines and _held(self.lines[name]):
-                env[name] = self._built(grammar.expression(self.lines[name].expression), self.env)
+                env[name] = self._built(grammar.expression(self.lines[name].expression), env)
         for statement in grammar.statements(code, ours=True):
             noise = statement.target if isinstance(statement.expression, ast.BinOp) else None
             drawn = noise if noise and noise.startswith("xi") else None
             env[statement.target] = self._built(statement.expression, env, drawn)
+        if self.heard:
+            env[self.heard] = env[str(self.input)]
+        if self.open:
+            env[self.open] = self.algebra.number(free)
         return {name: env[name] for name in self.variables}
 
-    def threshold(self, text: str | None) -> tuple[tuple[Node, Node] | None, bool, Node | None]:
-        """Return the two sides of the last comparison, larger first, whether it is strict, and the other conditions."""
+    def threshold(self, text: str | None) -> Threshold:
+        """Return the condition of a spike and the difference whose surrogate derivative it gets.
+
+        Of conditions joined by `and` that is the last comparison, and the others are gates. Otherwise it is the largest
+        difference of those joined by `or` and the nearest of those joined by `and`; a truth value has none.
+        """
         if text is None:
-            return None, False, None
+            return Threshold()
         tree = grammar.expression(text)
-        *others, last = tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]
-        if not isinstance(last, ast.Compare) or isinstance(last.ops[0], ast.Eq | ast.NotEq):
-            raise ValueError(
-                f"threshold {text!r}: the surrogate derivative needs a comparison with < <= > or >= as its last "
-                "condition, others before it with 'and', as in 'x > 0 and v > v_threshold'"
-            )
-        left, right = (self._built(side, self.env) for side in (last.left, last.comparators[0]))
-        strict = isinstance(last.ops[0], ast.Gt | ast.Lt)
-        sides = (left, right) if isinstance(last.ops[0], ast.Gt | ast.GtE) else (right, left)
-        gates = [self._built(other, self.env) for other in others]
-        gate = None if not gates else gates[0] if len(gates) == 1 else self.algebra.call("and", *gates)
-        return sides, strict, gate
+        parts = tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]
+        last = next((part for part in reversed(parts) if orders(part)), None)
+        if isinstance(last, ast.Compare):
+            left, right = self.algebra.compared(last.left, last.comparators[0], _Lazy(self, self.late), self.calls)
+            sides = (left, right) if isinstance(last.ops[0], ast.Gt | ast.GtE) else (right, left)
+            gates = [self._built(part, self.late) for part in parts if part is not last]
+            gate = None if not gates else gates[0] if len(gates) == 1 else self.algebra.call("and", *gates)
+            return Threshold(sides, isinstance(last.ops[0], ast.Gt | ast.Lt), gate)
+        whole = self._built(tree, self.late)
+        margin = self._margin(tree)
+        if margin is None:
+            if any(isinstance(node, ast.Eq | ast.NotEq) for node in ast.walk(tree)):
+                raise ValueError(
+                    f"threshold {text!r}: the surrogate derivative needs a comparison with < <= > or >=, others beside "
+                    "it with 'and', as in 'x > 0 and v > v_threshold'"
+                )
+            margin = self.algebra.add(self.algebra.as_number(whole), self.algebra.number(-0.5))
+        return Threshold((margin, self.algebra.zero), exact=whole)
+
+    def _margin(self, tree: ast.expr) -> Node | None:
+        """Return a node that is positive where a condition holds, as far as comparisons decide; None without any."""
+        algebra = self.algebra
+        if orders(tree):
+            assert isinstance(tree, ast.Compare)
+            left, right = algebra.compared(tree.left, tree.comparators[0], _Lazy(self, self.late), self.calls)
+            return algebra.sub(left, right) if isinstance(tree.ops[0], ast.Gt | ast.GtE) else algebra.sub(right, left)
+        if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.Not):
+            inner = self._margin(tree.operand)
+            return None if inner is None else algebra.mul(algebra.number(-1.0), inner)
+        if isinstance(tree, ast.Name) and (line := _Lazy(self, self.late).trees.get(tree.id)) is not None:
+            return self._margin(line)
+        if not isinstance(tree, ast.BoolOp):
+            return None
+        found = [margin for part in tree.values if (margin := self._margin(part)) is not None]
+        name = "smallest" if isinstance(tree.op, ast.And) else "largest"
+        return None if not found else found[0] if len(found) == 1 else algebra.call(name, *found)
 
     def reset(self, text: str) -> dict[str, Node]:
         """Return the state after the statements, run in order; `fired` is the spike, 0 or 1."""
-        env = dict(self.env)
-        changed = []
+        env = {**self.late, "not_refractory": self.algebra.number(0.0), **dict.fromkeys(self.lastspike, self.env["t"])}
+        changed = [*self.lastspike, *([self.open] if self.open else [])]
+        env |= {self.open: self.algebra.zero} if self.open else {}
         for statement in grammar.statements(text):
             right = statement.expression
             if statement.operator:
@@ -159,6 +276,8 @@ class _Lazy(dict[str, Node]):
     def __init__(self, maker: _Maker, env: Mapping[str, Node]) -> None:
         super().__init__(env)
         self.maker = maker
+        inside = [line for line in maker.lines.values() if line.kind == "subexpression" and line.name not in self]
+        self.trees = {line.name: grammar.expression(line.expression) for line in inside}
 
     def __missing__(self, name: str) -> Node:
         line = self.maker.lines[name]
@@ -169,6 +288,18 @@ class _Lazy(dict[str, Node]):
 def linear(node: Node) -> bool:
     """Return whether it is a sum of variables with fixed coefficients, which cannot overflow in a step."""
     return node.level < 2 or node.kind == "name" or (node.kind == "sum" and all(t.kind == "name" for t, _ in node.args))
+
+
+def untaken(name: str, taken: Container[str]) -> str:
+    """Return a name, with underscores behind it until it is not taken."""
+    while name in taken:
+        name += "_"
+    return name
+
+
+def orders(tree: ast.expr) -> bool:
+    """Return whether it is a comparison with < <= > or >=."""
+    return isinstance(tree, ast.Compare) and not isinstance(tree.ops[0], ast.Eq | ast.NotEq)
 
 
 def _held(line: Equation) -> bool:

@@ -13,10 +13,17 @@ from sandbox.reference.compiler.units import symbols
 
 CONSTANTS = ("pi", "e", "inf")
 CLOCK = ("t", "t_in_timesteps", "lastspike", "i", "N")
+CLOCKS = frozenset({"t", "t_si", "t_in_timesteps", "lastspike_si"})
+MOVING = CLOCKS | {"i", "N"}  # what differs by step or cell without any input
 NOISE = re.compile(r"xi(_[A-Za-z0-9_]+)?")
 RESERVED = (
     "key",
     "wait",
+    "clock",
+    "t_si",
+    "lastspike_si",
+    "unread",
+    "jumps",
     "dt",
     "not_refractory",
     "surrogate",
@@ -71,14 +78,11 @@ def check_own(own: Sequence[str], namespace: Mapping[str, Any], taken: Iterable[
         raise ValueError(f"{twice!r} is defined twice; leave out one of the definitions")
 
 
-def check_known(expression: str, valid: Iterable[str], clock: Iterable[str], whole: str) -> None:
-    """Raise ValueError for a name in an expression that is not known, or belongs to the clock."""
+def check_known(expression: str, valid: Iterable[str], refused: Mapping[str, str]) -> None:
+    """Raise ValueError for a name in an expression that is not known, or is refused, for a reason."""
     for name in sorted(grammar.names(grammar.expression(expression))):
-        if name in clock:
-            raise ValueError(
-                f"{name!r} in {expression!r}: a {whole} has no clock and no index; give time as a "
-                "variable, 'dclock/dt = 1 : second', an index as 'x : 1 (constant)'"
-            )
+        if name in refused:
+            raise ValueError(f"{name!r} in {expression!r}: {refused[name]}")
         if name not in valid and not NOISE.fullmatch(name):
             near = [n for n in valid if n not in symbols()] + ["mV", "ms", "nA"]
             raise unknown(f"identifier in {expression!r} (give its value in namespace=):", name, sorted(near))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -15,15 +14,20 @@ from torch import Tensor
 from rules.errors import unknown
 from rules.spikes.surrogate import Surrogate, reset_signal
 from rules.steps import wide_dtype
-from sandbox.neurons.base import Neuron, Value, full
-from sandbox.neurons.dice import DRAWS, following
+from sandbox.neurons.base import NUMBER, Neuron, Value, full
+from sandbox.neurons.dice import DRAWS, following, normal, uniform
 from sandbox.neurons.firing import spike
 from sandbox.reference.compiler.algebra import Node
+from sandbox.reference.compiler.constants import undrawn
 from sandbox.reference.compiler.formula import parse
+from sandbox.reference.compiler.measured import rheobase_of, swing_of
 from sandbox.reference.compiler.model import Model
+from sandbox.reference.compiler.reading import CLOCKS, Exact, Gated, any_of, places
 from sandbox.reference.compiler.tape import Program, Writer
 from sandbox.reference.compiler.units import symbols
 
+STARTING = 1000  # the first stream of draws of initial values
+UNREAD = "unread"  # the input of a neuron without one
 PLANS = 64  # kept per model, one for each (dt, dtype, device, constants)
 
 
@@ -31,8 +35,11 @@ class CompiledNeuron(Neuron):
     """A neuron returned by `from_brian2`: a frozen dataclass of the constants of its equations, in house units."""
 
     model: ClassVar[Model]
-    starts: ClassVar[Mapping[str, float | str]]
-    input: ClassVar[str]
+    starts: ClassVar[Mapping[str, float | str | Tensor]]
+    input: ClassVar[str | None]
+    within_period: ClassVar[frozenset[str]]  # constants that are part of `t_refractory` alone
+    called: ClassVar[Mapping[str, Any]]  # functions that the model brought along
+    jumps: ClassVar[str | None]  # the variable that the input is added to before a step
     recipe: ClassVar[Mapping[str, Any]]
     rebuild: ClassVar[Callable[..., Any]]  # unpickles a neuron from the arguments of `__reduce__`
     plans: ClassVar[dict[Any, Plan]]
@@ -40,20 +47,38 @@ class CompiledNeuron(Neuron):
     surrogate: Surrogate
 
     def with_parameters(self, **changes: Any) -> CompiledNeuron:
-        """Return a copy with other constants, numbers or tensors in house units; ValueError for an unknown name."""
+        """Return a copy with other constants, numbers or tensors in house units; ValueError for an unknown name.
+
+        Constants that the refractory time alone reads are part of `t_refractory`, and are given together.
+        """
         for name in changes:
-            if name not in self.parameters:
-                raise unknown("parameter", name, self.parameters)
+            if name not in self.parameters and name not in self.within_period:
+                raise unknown("parameter", name, [*self.parameters, *self.within_period])
+        missing = sorted(self.within_period - changes.keys())
+        if missing and len(missing) < len(self.within_period):
+            raise ValueError(
+                f"{', '.join(missing)} and the others make the refractory time: give all, or t_refractory="
+            )
         period = self.model.period
         if period is not None and "t_refractory" not in changes and period.names() & changes.keys():
-            known = {name: number_of(value) for name, value in {**self.parameters, **changes}.items()}
-            changes["t_refractory"] = Writer(self.model.algebra, (), (), known, torch.zeros(())).plain(period)
-        return replace(self, **changes)
+            changes["t_refractory"] = self._period(changes)
+        return replace(self, **{name: value for name, value in changes.items() if name not in self.within_period})
+
+    def _period(self, changes: Mapping[str, Any]) -> Any:
+        """Return the refractory time of changed constants; the present one where some of its constants are unknown."""
+        known = {**self.parameters, **changes}
+        assert self.model.period is not None
+        if not self.model.period.names() - {"dt"} <= known.keys():
+            raise ValueError(
+                f"the refractory time is made of {', '.join(sorted(self.within_period))} too: give them as well, or "
+                "t_refractory="
+            )
+        return period_of(self.model, known)
 
     @property
     def clamped(self) -> frozenset[str]:
         """The variables that are held while a cell is refractory; none where nothing makes it so, as in Brian2."""
-        return self.model.clamped
+        return frozenset(self.model.clamps)
 
     @property
     def parameters(self) -> dict[str, Value]:
@@ -62,46 +87,69 @@ class CompiledNeuron(Neuron):
         return {name: getattr(self, name) for name in named if name != "surrogate"}
 
     @property
+    def heeds(self) -> bool:
+        """Whether anything reads its input."""
+        model = self.model
+        updates = [node for name, node in (*model.update.items(), *model.waiting.items()) if name != model.heard]
+        read = set().union(*(node.names() for node in (*updates, *model.late)))
+        return self.input in read or model.heard in read
+
+    @property
     def swing(self) -> Value:
-        """Scale of the surrogate: as given, or from the initial value to the threshold if that is a number."""
-        if self.recipe["swing"] is not None or self.model.above is None:
-            return self.recipe["swing"] or 1.0
-        compared = set().union(*(side.names() for side in self.model.above))
-        known = {name: number_of(value) for name, value in self.parameters.items() if name in compared}
-        writer = Writer(self.model.algebra, (), (), known, torch.zeros(()))
-        sides = [_at_start(side, self, writer) for side in self.model.above]
-        known_sides = [side for side in sides if side is not None]
-        distance = abs(known_sides[0] - known_sides[1]) if len(known_sides) == 2 else 1.0
-        return distance if distance and math.isfinite(distance) else 1.0
+        """Scale of the surrogate: as given, or from initial values to the threshold, or 1 where that is no number."""
+        return self.recipe["swing"] or self._measured("swing", swing_of)
+
+    @property
+    def rheobase(self) -> Value:
+        """The smallest constant input at which the cell fires, or fires twice as often, by bisection at the first use.
+
+        Of a cell that never fires the one that moves its membrane by its swing; of one without an input its swing.
+        """
+        return self._measured("rheobase", rheobase_of)
+
+    def _measured(self, name: str, measure: Callable[[CompiledNeuron], float]) -> float:
+        found: dict[str, float] = self.__dict__.setdefault("_figures", {})
+        if name not in found:
+            found[name] = measure(self)
+        return found[name]
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> Any:
         """Return the initial values, ready to fire."""
         shape = tuple(shape)
-        values = [full(shape, self._initial(name), like) for name in self.model.variables]
-        refractory = self.model.stays is not None or self.t_refractory > 0
-        key = torch.zeros((), dtype=torch.int64, device=like.device) if self.model.draws else None
+        values = [full(shape, self._initial(name, shape, like), like) for name in self.model.variables]
+        refractory = self.model.stays is not None or bool(torch.as_tensor(self.t_refractory > 0).any())
+        zero = torch.zeros((), dtype=torch.int64, device=like.device)
         wait = torch.zeros(shape, dtype=wide_dtype(like), device=like.device) if refractory else None
-        return self.state_class(*values, wait=wait, key=key)
+        return self.state_class(
+            *values,
+            wait=wait,
+            key=zero if self.model.draws else None,
+            clock=zero.clone() if self.model.timed else None,
+        )
 
     def integrate(self, current: Tensor, state: Any, dt: float) -> Any:
         """Return the state after `dt` ms by Brian2's method; refractory cells keep their clamped variables."""
         plan = self._plan(state, dt)
         program = plan.update
-        values = program([*state, current, *self._extra(program, state)] if program.extra else [*state, current])
+        values = program([*state, current, *self._extra(program, state, dt)] if program.extra else [*state, current])
         values = self._in_dtype(values, state)
-        return self.state_class._make([*values, state[-1]] if plan.refractory else [*values, *state[-2:]])
+        return self.state_class._make([*values, *state[-2:]] if plan.refractory else [*values, *state[-3:]])
 
     def fire(self, state: Any, dt: float) -> tuple[Tensor, Any]:
         """Return spikes `[...]`, 0 or 1, and the state after the reset; without a threshold, the membrane."""
         model = self.model
-        key = None if state[-1] is None else following(state[-1])
+        wait, key, clock = state[-3:]
+        after = (None if key is None else following(key), None if clock is None else clock + 1)
         if model.above is None:
-            return getattr(state, self.membrane), state if key is None else state._replace(key=key)
+            return getattr(state, self.membrane), state._replace(key=after[0], clock=after[1]) if any_of(
+                after
+            ) else state
         plan = self._plan(state, dt)
         assert plan.threshold is not None
-        u, *gate = plan.threshold([*state, *self._extra(plan.threshold, state)])
-        surrogate: Any = _Gated(self.surrogate, gate[0]) if gate else self.surrogate
-        wait: Tensor | None = state[-2]
+        u, *more = plan.threshold([*state, *self._extra(plan.threshold, state, dt)])
+        surrogate: Any = self.surrogate
+        if more:
+            surrogate = Gated(surrogate, more[0]) if model.exact is None else Exact(surrogate, more[0])
         if model.stays is None:
             spikes, wait = spike(surrogate, u, wait, self.t_refractory, dt, model.strict)
             spikes = spikes.to(state[0].dtype)
@@ -110,25 +158,36 @@ class CompiledNeuron(Neuron):
             spikes = (surrogate.spike(u, model.strict) * (wait <= 0)).to(state[0].dtype)
             wait = torch.where(spikes.detach() > 0, 1.0, wait)
         if plan.reset is None:
-            return spikes, self.state_class(*state[:-2], wait, key)
-        values = self._in_dtype(plan.reset([*state, reset_signal(spikes), *self._extra(plan.reset, state)]), state)
-        return spikes, self.state_class(*values, wait, key)
+            return spikes, self.state_class(*state[:-3], wait, *after)
+        extra = self._extra(plan.reset, state, dt)
+        values = self._in_dtype(plan.reset([*state, reset_signal(spikes), *extra]), state)
+        return spikes, self.state_class(*values, wait, *after)
 
     def centred(self, state: Any) -> Tensor:
         """Return the difference that the threshold compares with zero; the membrane if there is no threshold."""
         plan = self._plan(state, 1.0)
         if plan.threshold is None:
             return getattr(state, self.membrane)  # type: ignore[no-any-return]
-        u: Tensor = plan.threshold([*state, *self._extra(plan.threshold, state)])[0]
+        u: Tensor = plan.threshold([*state, *self._extra(plan.threshold, state, 1.0)])[0]
         swing: Value = self.swing
         scaled: Tensor = u * swing
         return scaled
+
+    def difference(self, state: Any) -> Tensor:
+        """Return the same of a neuron with a threshold, before its swing is known."""
+        assert self.model.above is not None
+        compared = {"u": self.model.algebra.call("difference", *self.model.above)}
+        program = written(self.model, {**self._numbers(), "dt": 1.0}, state[0], [], compared)
+        return program([*state, *self._extra(program, state, 1.0)])[0]
+
+    def _numbers(self) -> dict[str, float]:
+        return {name: float(value) for name, value in self.parameters.items() if not isinstance(value, Tensor)}
 
     @property
     def fastest(self) -> float:
         """Shortest of the constants `tau...` that are times [ms]."""
         times = [torch.as_tensor(value) for name, value in self.parameters.items() if name in self.above]
-        return min((float(time.min()) for time in times), default=math.inf)
+        return min((float(time.detach().min()) for time in times), default=math.inf)
 
     @property
     def membrane(self) -> str:
@@ -157,45 +216,71 @@ class CompiledNeuron(Neuron):
         lines = [f"# {shown}; dt = {dt:g} ms, method {self.method!r}"]
         for name, program in (("integrate", plan.update), ("threshold", plan.threshold), ("reset", plan.reset)):
             if program is not None:
-                lines += [f"def {name}({', '.join(program.reads)}):", *(f"    {line}" for line in program.lines)]
+                lines += [
+                    f"def {name}({', '.join(program.reads)}):",
+                    *(f"    {line}" for line in program.lines or ("pass",)),
+                ]
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = dict(self.parameters)
-        return self.rebuild, (dict(self.recipe), dict(self.units), dict(self.starts), values, self.surrogate)
+        return self.rebuild, (
+            dict(self.recipe),
+            dict(self.units),
+            dict(self.starts),
+            values,
+            self.surrogate,
+            dict(self.called),
+        )
 
-    def _initial(self, name: str) -> Value:
-        start = self.starts.get(name, 0.0)
-        return parse(start, symbols())(self.parameters) if isinstance(start, str) else start
+    def _initial(self, name: str, shape: tuple[int, ...] = (1,), like: Tensor | None = None) -> Value:
+        start = self.starts.get(name, self.model.starts.get(name, 0.0))
+        if not isinstance(start, str):
+            return start if isinstance(start, NUMBER) or like is None else start.to(like)
+        formula = parse(undrawn(start), symbols())
+        if not formula.names - self.parameters.keys():
+            return formula(self.parameters)  # type: ignore[no-any-return]
+        every = torch.zeros(shape, dtype=torch.float64, device=None if like is None else like.device)
+        key, stream = (
+            torch.zeros((), dtype=torch.int64, device=every.device),
+            STARTING + self.model.variables.index(name),
+        )
+        drawn = {"rand_drawn": uniform(key, every, stream), "randn_drawn": normal(key, every, stream)}
+        start = formula({**self.parameters, **drawn, **places(every)})
+        return start if like is None else start.to(like)
 
     def _in_dtype(self, values: list[Tensor], state: Any) -> list[Tensor]:
         """Return new values of the variables in the dtype of the state; draws and counters of half are float32."""
         dtype, count = state[0].dtype, len(self.model.variables)
         return [*(value.to(dtype) for value in values[:count]), *values[count:]]
 
-    def _extra(self, program: Program, state: Any) -> list[Any]:
-        """Return the inputs of a program beside the state: draws, and parameters that are tensors."""
-        return [self._read(name, state) for name in program.extra] if program.extra else []
+    def _extra(self, program: Program, state: Any, dt: float) -> list[Any]:
+        """Return the inputs of a program beside the state: draws, the time, the index, parameters that are tensors."""
+        return [self._read(name, state, dt) for name in program.extra] if program.extra else []
 
-    def _read(self, name: str, state: Any) -> Any:
+    def _read(self, name: str, state: Any, dt: float) -> Any:
         if name in self.model.draws:
             return DRAWS[self.model.draws[name]](state.key, state[0], list(self.model.draws).index(name))
+        if name in ("i", "N"):
+            return places(state[0])[name]
+        if name in CLOCKS:
+            return CLOCKS[name](state, dt)
         return getattr(self, name).to(state[0].dtype)
 
     def _plan(self, state: Any, dt: float) -> Plan:
         """Return the programs of a step, written at the first use."""
         like: Tensor = state[0]
-        key = (dt, like.dtype, like.device, state[-2] is None)
+        key = (dt, like.dtype, like.device, state[-3] is None)
         cache: dict[Any, Plan] = self.__dict__.setdefault("_plans", {})
         if key not in cache:
-            known = {name: float(value) for name, value in self.parameters.items() if not isinstance(value, Tensor)}
+            known = self._numbers()
             swing = float(self.swing)
             shared = (*key, swing, *known.items())
             if shared not in self.plans:
                 if len(self.plans) >= PLANS:
                     self.plans.clear()
                 self.plans[shared] = _planned(
-                    self.model, self.input, {**known, "dt": dt}, swing, like, state[-2] is not None
+                    self.model, self.input, {**known, "dt": dt}, swing, like, state[-3] is not None
                 )
             cache[key] = self.plans[shared]
         return cache[key]
@@ -210,27 +295,20 @@ class Plan(NamedTuple):
     refractory: bool
 
 
-class _Gated:
-    """A surrogate whose spike requires a further condition."""
-
-    def __init__(self, surrogate: Surrogate, gate: Tensor) -> None:
-        self.surrogate, self.gate = surrogate, gate
-
-    def spike(self, u: Tensor, strict: bool = False) -> Tensor:
-        return self.surrogate.spike(u, strict) * self.gate
-
-
-def _planned(model: Model, input: str, known: dict[str, float], swing: float, like: Tensor, refractory: bool) -> Plan:
-    write = partial(_written, model, known, like)
-    update = write([input], model.after(refractory))
+def _planned(
+    model: Model, input: str | None, known: dict[str, float], swing: float, like: Tensor, refractory: bool
+) -> Plan:
+    write = partial(written, model, known, like)
+    update = write([input or UNREAD], model.after(refractory))
     if model.above is None:
         return Plan(update, None, None, refractory)
-    compared = {"u": model.algebra.call("difference", *model.above)} | ({"gate": model.gate} if model.gate else {})
+    compared = {"u": model.algebra.call("difference", *model.above)}
+    compared |= {name: node for name, node in (("gate", model.gate), ("holds", model.exact)) if node is not None}
     reset = write(["fired"], model.reset) if model.reset else None
     return Plan(update, write([], compared, scale=1 / swing), reset, refractory)
 
 
-def _written(
+def written(
     model: Model,
     known: dict[str, float],
     like: Tensor,
@@ -238,37 +316,23 @@ def _written(
     outputs: Mapping[str, Node],
     scale: float = 1.0,
 ) -> Program:
+    """Return the program of these nodes, for constants that are known and a dtype and device."""
     mentioned = set().union(*(node.names() for node in outputs.values()), set())
-    given = [*model.variables, "wait", "key", *inputs]
+    given = [*model.variables, "wait", "key", "clock", *inputs]
     extra = [name for name in sorted(mentioned) if name not in known and name not in given]
     return Writer(model.algebra, given, extra, known, like).program(outputs, scale)
 
 
-@lru_cache(maxsize=256)
-def state_class(variables: tuple[str, ...]) -> Any:
-    """Make the NamedTuple of a compiled neuron's state: its variables, `wait` and `key`."""
-    names = (*variables, "wait", "key")
-    plain: Any = namedtuple("CompiledState", names, defaults=(None, None))  # type: ignore[misc]
-
-    class CompiledState(plain):  # type: ignore[misc,unused-ignore]
-        __slots__ = ()
-
-        def __reduce__(self) -> tuple[Any, ...]:
-            return _state, (variables, tuple(self))
-
-    return CompiledState
-
-
-def _state(variables: tuple[str, ...], values: tuple[Any, ...]) -> Any:
-    return state_class(variables)(*values)
-
-
-def number_of(value: Value) -> float:
-    """Return a number, or the mean of a tensor."""
-    return float(value.detach().double().mean() if isinstance(value, Tensor) else value)
-
-
-def _at_start(side: Node, neuron: CompiledNeuron, writer: Writer) -> float | None:
-    if side.kind == "name" and side.what in neuron.model.variables:
-        return number_of(neuron._initial(side.what))
-    return writer.plain(side) if side.level < 2 else None
+def period_of(model: Model, parameters: Mapping[str, Value]) -> Any:
+    """Return the refractory time [ms] of constants, a tensor if one of them is; None if it depends on the state."""
+    node = model.period
+    assert node is not None
+    if node.level == 2:
+        return None
+    many = {name: value for name, value in parameters.items() if name in node.names() and isinstance(value, Tensor)}
+    known = {name: float(value) for name, value in parameters.items() if not isinstance(value, Tensor)}
+    if not many:
+        return Writer(model.algebra, (), (), known, torch.zeros(())).plain(node)
+    like = next(iter(many.values()))
+    program = Writer(model.algebra, (), tuple(many), known, like).program({"period": node})
+    return program(list(many.values()))[0]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
+from operator import add, itemgetter, sub
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +34,10 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "pow": power,
     "mod": remainder,
     "floordiv": floored,
+    "largest": max,
+    "smallest": min,
+    "plus": add,
+    "minus": sub,
     "choose": lambda condition, a, b: a if condition else b,
 }
 
@@ -177,6 +181,13 @@ class Writer:
                 total = self._row(pair, f"({{}} {SIGNS[name]} {{}})", total, self._tensor(self.value(arg)))
             return total
         values = [self.value(arg) for arg in node.args]
+        if name in ("largest", "smallest"):
+            first, *others = (self._tensor(value) for value in values)
+            for other in others:
+                first = self._row(
+                    torch.maximum if name == "largest" else torch.minimum, name + "({}, {})", first, other
+                )
+            return first
         if name in MIRRORED:
             if not isinstance(values[0], Register):
                 name, values = MIRRORED[name], values[::-1]
@@ -195,10 +206,15 @@ class Writer:
             "mod": (torch.remainder, "{} % {}"),
             "floordiv": (partial(torch.div, rounding_mode="floor"), "{} // {}"),
             "pow": (torch.pow, "{} ** {}"),
+            "plus": (add, "{} + {}"),
+            "minus": (sub, "{} - {}"),
         }
         if name in special:
             return self._row(*special[name], *values)
         places = ", ".join(["{}"] * len(values))
+        if name in self.algebra.brought:
+            brought = self.algebra.brought[name].at(self.known["dt"])
+            return self._row(_cast(brought, self.like.dtype), f"{name}({places})", *map(self._tensor, values))
         return self._row(FUNCTIONS[name].torch, f"{name}({places})", *values)
 
     def _difference(self, a: Node, b: Node) -> Register:
@@ -314,6 +330,11 @@ class Writer:
                     values = self._tensor(self.value(rest)), self.value(x), self.value(weight)
                     return self._row(torch.lerp, "torch.lerp({}, {}, {})", *values)
         return None
+
+
+def _cast(function: Callable[..., Tensor], dtype: torch.dtype) -> Callable[..., Tensor]:
+    """Return a function whose result has a dtype."""
+    return lambda *values: function(*values).to(dtype)
 
 
 def _getter(indices: list[int]) -> Callable[..., Any]:

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 from rules.errors import unknown
 from sandbox.reference.compiler import effort, grammar
 from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM
-from sandbox.reference.compiler.names import CLOCK, CONSTANTS, NOISE, RESERVED, check_known, check_own
+from sandbox.reference.compiler.methods import METHODS
+from sandbox.reference.compiler.names import CLOCK, CLOCKS, CONSTANTS, NOISE, RESERVED, check_known, check_own
 from sandbox.reference.compiler.units import symbols
 from sandbox.reference.need import brian2
-
-METHODS = ("exact", "exponential_euler", "euler", "rk2", "rk4", "heun", "milstein")
 
 
 class Step(NamedTuple):
@@ -36,7 +35,7 @@ class Text(NamedTuple):
     refractory: str | None
 
 
-def ask(text: Text, method: str | None, namespace: Mapping[str, Any], extra: Sequence[str]) -> Step:
+def ask(text: Text, methods: Sequence[str], namespace: Mapping[str, Any], extra: Sequence[str]) -> Step:
     """Return Brian2's result; `extra` are lines for the input and the draws, constant within a step.
 
     Raises ValueError for units that do not fit, a threshold that is not a condition, and a method that does not apply.
@@ -45,12 +44,12 @@ def ask(text: Text, method: str | None, namespace: Mapping[str, Any], extra: Seq
     with quietly():
         group = group_of(text.lines, namespace, extra, bool(flagged or text.refractory))
         wanted = {name for name in mentioned(text) if not NOISE.fullmatch(name)}
-        called = set(re.findall(r"\w+", "\n".join(_expressions(text)))) & {*FUNCTIONS, *RANDOM}
+        called = set(re.findall(r"\w+", "\n".join(_expressions(text)))) & {*FUNCTIONS, *RANDOM, *grammar.BROUGHT.get()}
         names = {*wanted, *called, *group.equations.names, "dt"}
         variables = group.resolve_all(names, {}, user_identifiers=set())
         _check_threshold(text.threshold, variables)
         check_code("reset", [s.text for s in grammar.statements(text.reset or "")], variables)
-        code, chosen = _updated(group, method, text.lines)
+        code, chosen = _updated(group, methods, text.lines)
         dimensions = {name: variable.dim for name, variable in variables.items() if hasattr(variable, "dim")}
         return Step(code, chosen, dimensions, *_refractory(text.refractory, variables))
 
@@ -82,23 +81,48 @@ def group_of(
 def check_names(text: Text, namespace: Mapping[str, Any], extra: Sequence[str]) -> None:
     """Raise ValueError for an unknown or reserved name, and for a reset of something that is not a variable."""
     own = [line.name for line in text.lines]
-    check_own(own, namespace, {*CLOCK, *RESERVED}, "neuron", "cell")
-    valid = {*own, *namespace, *extra, *symbols(), *CONSTANTS, "dt"}
-    for expression in _expressions(text):
-        check_known(expression, valid, CLOCK, "neuron")
-    variables = [
-        line.name
-        for line in text.lines
-        if line.kind == "differential equation" or (line.kind == "parameter" and "constant" not in line.flags)
-    ]
+    read = {name: value for name, value in namespace.items() if name in mentioned(text) or name in own}
+    check_own(own, read, {*CLOCK, *RESERVED}, "neuron", "cell")
+    for name in extra:
+        if name in namespace:
+            raise ValueError(f"{name!r} is given to every step, and has a value in the namespace too: leave one out")
+    valid = {*own, *namespace, *extra, *symbols(), *CONSTANTS, *CLOCK, "not_refractory", "dt"}
+    waits = "it belongs to cells with a refractory time or condition: give refractory=..."
+    refused = {} if text.refractory else {"lastspike": waits, "not_refractory": waits}
+    for expression in _expressions(text._replace(reset=None)):
+        check_known(expression, valid, refused)
+    for expression in _expressions(text._replace(lines=[], threshold=None, refractory=None)):
+        check_known(expression, valid | local_names(text), refused)
+    variables = [line.name for line in text.lines if line.kind != "subexpression" and "shared" not in line.flags]
+    local = local_names(text)
     for statement in grammar.statements(text.reset or ""):
-        if statement.target not in variables:
+        if statement.target in local and statement.target in valid | CLOCKS:
+            raise ValueError(
+                f"{statement.target!r} in the reset {statement.text!r} has a meaning: it is not assigned to"
+            )
+        if statement.target not in variables and statement.target not in local:
             raise unknown(f"variable assigned in the reset {statement.text!r}:", statement.target, variables)
 
 
 def mentioned(text: Text) -> set[str]:
-    """Return the names that the model reads."""
-    return set().union(*(grammar.names(grammar.expression(each)) for each in _expressions(text)))
+    """Return the names that the model reads, without those that its reset defines."""
+    return set().union(*(grammar.names(grammar.expression(each)) for each in _expressions(text))) - local_names(text)
+
+
+def local_names(text: Text) -> set[str]:
+    """Return the names that a reset defines and reads again: `before = v; v = 0*mV; w += before / R`.
+
+    >>> sorted(local_names(Text(grammar.equations("v : volt"), None, "before = v; u = 1; v = before / 2", None)))
+    ['before']
+    """
+    own = {line.name for line in text.lines}
+    found: set[str] = set()
+    defined: set[str] = set()
+    for statement in grammar.statements(text.reset or ""):
+        found |= grammar.names(statement.expression) & defined
+        found |= {statement.target} & defined if statement.operator else set()
+        defined |= {statement.target} - own if not statement.operator else set()
+    return found
 
 
 def _expressions(text: Text) -> list[str]:
@@ -108,25 +132,24 @@ def _expressions(text: Text) -> list[str]:
     return [*found, *(part for part in (text.threshold, text.refractory) if part)]
 
 
-def _updated(group: Any, method: str | None, lines: Sequence[grammar.Equation]) -> tuple[str, str]:
-    """Return the code of one step, and the method that generated it."""
-    if method is not None and method not in METHODS:
-        raise unknown("method", method, METHODS)
+def _updated(group: Any, methods: Sequence[str], lines: Sequence[grammar.Equation]) -> tuple[str, str]:
+    """Return the code of one step, and the first method that could generate it; without equations nothing moves."""
+    if not any(line.kind == "differential equation" for line in lines):
+        return "", methods[0] if methods else "euler"
     problems: dict[str, str] = {}
     why = effort.entangled(lines)
     if why is not None:
         problems["exact"] = f"its closed form would take too long: {why}"
-        if method is None and effort.linear(lines):
+        if not methods and effort.linear(lines):
             raise ValueError(f"these equations are linear, and {problems['exact']}; choose a scheme, method='euler'")
-    for candidate in (method,) if method else ("exact", "euler", "heun"):
+    for candidate in methods or ("exact", "euler", "heun"):
         code = None if candidate in problems else _tried(group, candidate, problems)
         if code is not None:
             return code, candidate
     works = [m for m in METHODS if m not in problems and _tried(group, m, problems) is not None]
-    reasons = "; ".join(f"{name!r}: {why}" for name, why in problems.items() if name == method or not method)
-    raise ValueError(
-        f"method {method!r} does not apply to these equations ({reasons}); these do: {', '.join(works) or 'none'}"
-    )
+    reasons = "; ".join(f"{name!r}: {why}" for name, why in problems.items() if name in methods or not methods)
+    asked = f"method {methods[0]!r}" if len(methods) == 1 else f"methods {methods!r}" if methods else "method None"
+    raise ValueError(f"{asked} does not apply to these equations ({reasons}); these do: {', '.join(works) or 'none'}")
 
 
 def _tried(group: Any, method: str, problems: dict[str, str]) -> str | None:

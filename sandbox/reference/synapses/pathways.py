@@ -162,7 +162,11 @@ def _check_reads(expression: str, valid: Iterable[str]) -> None:
                 f"{name!r} in {expression!r} is a variable of a cell, and the rule sees the spikes of cells alone; "
                 "compute it from spikes, as a variable of the synapse"
             )
-    check_known(expression, valid, (*CLOCK, "j"), "synapse")
+    no_clock = (
+        "a synapse has no clock and no index; give time as a variable, 'dclock/dt = 1 : second', an index as "
+        "'x : 1 (constant)'"
+    )
+    check_known(expression, valid, dict.fromkeys((*CLOCK, "j"), no_clock))
 
 
 def _check_driven(lines: Sequence[Equation]) -> None:

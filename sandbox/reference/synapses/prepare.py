@@ -14,6 +14,7 @@ from rules.errors import unknown
 from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.constants import check_times, quantity
 from sandbox.reference.compiler.grammar import Equation
+from sandbox.reference.compiler.methods import chosen
 from sandbox.reference.compiler.units import in_house
 from sandbox.reference.compiler.updater import Text as Cell
 from sandbox.reference.compiler.updater import ask, check_code, group_of, quietly
@@ -119,14 +120,14 @@ def _advanced(
     lines: Sequence[Equation], plain: Sequence[Equation], events: bool, method: str | None, used: Mapping[str, Any]
 ) -> str:
     """Return Brian2's code for the variables that are event-driven, or for the others, while the rest stands still."""
-    chosen = []
+    kept = []
     for line, bare in zip(lines, plain, strict=True):
         still = line.kind == "differential equation" and event_driven(line) != events
-        chosen.append(bare._replace(kind="parameter", expression="") if still else bare)
-    if not any(line.kind == "differential equation" for line in chosen):
+        kept.append(bare._replace(kind="parameter", expression="") if still else bare)
+    if not any(line.kind == "differential equation" for line in kept):
         return ""
     try:
-        return ask(Cell(chosen, None, None, None), method, used, []).code
+        return ask(Cell(kept, None, None, None), chosen(method), used, []).code
     except ValueError as error:
         if events:
             raise ValueError(

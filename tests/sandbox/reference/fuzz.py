@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import random
+from typing import Any
+
+import torch
 
 from sandbox.neurons import IN_BRIAN2
 from sandbox.reference import from_brian2, from_brian2_synapses
 from sandbox.reference.compiler import effort, grammar
 from sandbox.reference.compiler.compile import _read
+from sandbox.reference.compiler.given import Given
 from tests.sandbox.config.fuzz import watched
 from tests.sandbox.reference.synaptic_models import EXAMPLES, LITERATURE
 
 ATOMS = ["v", "w", "a", "tau", "current", "1", "2.5", "1e3", "10*mV", "5*ms", "x", "xi", "t", "i", "pi", "inf", "True"]
-CALLS = ["exp", "sin", "log", "sqrt", "clip", "int", "exprel", "rand", "open", "eval", "__import__", "abs"]
+CALLS = ["f", "exp", "sin", "log", "sqrt", "clip", "int", "exprel", "rand", "open", "eval", "__import__", "abs"]
 OPERATORS = ["+", "-", "*", "/", "**", "//", "%", "<", "==", " and ", " or ", "@", "<<", "."]
 JUNK = ["'s'", "[v]", "{v}", "lambda: v", "v.real", "v[0]", ":=", "\x00", "µ", "#", "(", ")", ";", "\n", ":", "9**9**9"]
 MODELS = [str(neuron.equations) for neuron in IN_BRIAN2.values()]
@@ -55,19 +59,47 @@ def front(count: int, seed: int) -> int:
     """Pass so many models through everything that comes before Brian2; return how many were accepted."""
     rng, accepted = random.Random(seed), 0
     for number in range(count):
-        text, condition, reset = model(rng), expression(rng, 2), f"v = {expression(rng, 2)}"
-        accepted += watched(lambda t=text, c=condition, r=reset: _read(t, c, r, None, "current"), (seed, number))
+        held = Given(model(rng), expression(rng, 2), f"v = {expression(rng, 2)}", None, None, {}, {})
+        accepted += watched(lambda g=held: _read(g, "current"), (seed, number))
     return accepted
 
 
 def whole(count: int, seed: int) -> int:
     """Compile so many models; return how many were accepted."""
     rng, accepted = random.Random(seed), 0
-    from_brian2("dv/dt = -v / tau : 1", "v > 1", namespace={"tau": "10*ms"})  # makes what Brian2 needs at its import
+    from_brian2(
+        "dv/dt = -v / tau : 1", "v > 1", input=None, namespace={"tau": "10*ms"}
+    )  # makes what Brian2 needs at its import
     for number in range(count):
-        text = model(rng)
-        accepted += watched(lambda t=text: from_brian2(t, "v > 1", namespace={"tau": "10*ms"}), (seed, number))
+        text, settings = model(rng), options(rng)
+        accepted += watched(lambda t=text, s=settings: from_brian2(t, **s), (seed, number))
     return accepted
+
+
+def options(rng: random.Random) -> dict[str, Any]:
+    """Return arguments beside the equations, each with text of the grammar, with values of any kind, or left out."""
+    settings: dict[str, Any] = {"threshold": "v > 1", "namespace": {"tau": "10*ms", "unused": [object()]}}
+    others = {
+        "threshold": [expression(rng, 2), f"v > {expression(rng, 1)} or not w", "w or lastspike > 1*ms"],
+        "reset": [f"v = {expression(rng, 2)}", "v = 0; w += 1"],
+        "refractory": [expression(rng, 1), "2*ms", "x*ms"],
+        "initial": [{"v": expression(rng, 2)}, {"x": [1.0, 2.0]}, {"x": "i/N", "v": "rand()"}, {"v": rng.choice(JUNK)}],
+        "method": [("exact", "euler"), "linear", ("euler", 3), []],
+        "jumps": ["v", "w", "step", "v.real", 3],
+        "functions": [
+            {"f": abs},
+            {"open": torch.sin},
+            {"v": torch.sin},
+            {"__import__": torch.sin},
+            {"x": "eval"},
+            {"f": 3},
+        ],
+        "input": ["x", "I", None, "step", "t", "__import__"],
+    }
+    for name, values in others.items():
+        if rng.random() < 0.3:
+            settings[name] = rng.choice(values)
+    return settings
 
 
 def synapses(count: int, seed: int) -> int:

@@ -68,19 +68,24 @@ CASES = {
         lambda: make(reset="u = 0*mV"),
         "unknown variable assigned in the reset 'u = 0\\*mV': 'u'.*valid: v",
     ),
+    "a local variable that is something else": (
+        lambda: make(reset="mV = 2; v = mV*v"),
+        "'mV' in the reset 'mV = 2' has",
+    ),
+    "a local variable before it is defined": (lambda: make(reset="v = u; u = v"), "unknown identifier in 'u'"),
     "reset of a constant": (lambda: make(reset="tau = 1*ms"), "unknown variable assigned in the reset 'tau = 1\\*ms'"),
     "reset without a threshold": (lambda: make(threshold=None), "without a threshold"),
     "reset that is no statement": (lambda: make(reset="v"), "'v' is not an assignment; write 'v = v_reset'"),
-    "reserved name of a variable": (lambda: make("dkey/dt = -key / tau : 1", "key > 1", None), "'key' is reserved"),
+    "reserved name of a variable": (lambda: make("ddt/dt = -dt / tau : 1", "dt > 1", None), "'dt' is reserved"),
     "reserved name in the namespace": (lambda: make(namespace={**SPACE, "mV": 1 * b2.volt}), "'mV' is reserved"),
     "a name that is defined twice": (lambda: make(namespace={**SPACE, "v": 1 * b2.volt}), "'v' is defined twice"),
     "negative time constant": (
         lambda: make(namespace={**SPACE, "tau": -10 * b2.ms}),
-        r"tau=-10. \* msecond in the namespace: a time constant has to be positive",
+        r"tau=-10. \* msecond: a time constant has to be positive; give 10\*ms",
     ),
     "time constant of zero": (
         lambda: make(namespace={**SPACE, "tau": 0 * b2.ms}),
-        "tau=0. \\* second in the namespace",
+        "tau=0. \\* second: a time constant has to be positive",
     ),
     "equal time constants": (
         lambda: make(TWO, "v > 1", "v = 0", {"tau": 5 * b2.ms, "tau_s": 5 * b2.ms}, method="exact"),
@@ -100,13 +105,56 @@ CASES = {
     ),
     "wrong number of arguments": (lambda: make(threshold="clip(v, 0*mV) > 1*mV"), r"clip takes 3 plain arguments"),
     "attribute": (lambda: make(threshold="v.real > 1*mV"), "'v.real' in 'v.real > 1\\*mV' is not allowed"),
-    "the clock": (lambda: make("dv/dt = (1*mV*sin(t/ms) - v) / tau : volt"), "a neuron has no clock"),
-    "the input in the threshold": (lambda: make(threshold="v > r*current"), "depends on the input 'current'"),
+    "the last spike without a period": (
+        lambda: make(threshold="v > 1*mV*exp(-(t - lastspike)/ms)"),
+        "'lastspike' in .*: it belongs to cells with a refractory time or condition: give refractory=...",
+    ),
+    "nothing that the input moves": (
+        lambda: make("dv/dt = g - v / tau : volt\ndg/dt = -g / tau : volt/second\nI : amp", "v > 1*mV"),
+        r"nothing reads the input 'current', and g would stay at 0: .*input=... \(one of I, tau\), or say to which "
+        r"variable synapses add, as in jumps='g'; or input=None",
+    ),
+    "a jump of something else": (lambda: make(jumps="g", input="x"), "unknown variable in jumps: 'g'; .*valid: v"),
+    "a jump that equations read": (lambda: make("dv/dt = -v*x/tau : volt\nx : 1", jumps="v", input="x"), "of its own"),
+    "a threshold beside a group": (
+        lambda: from_brian2(b2.NeuronGroup(1, "dv/dt = -v/ms : 1"), "v > 1"),
+        "threshold beside a NeuronGroup, which has its own: leave them out",
+    ),
+    "a namespace that is none": (
+        lambda: make(namespace=[1]),
+        "namespace=.1. is a list: give a dictionary of constants",
+    ),
+    "an input that is a constant": (
+        lambda: make(namespace={**SPACE, "current": 1 * b2.nA}),
+        "'current' is given to every step, and has a value in the namespace too",
+    ),
+    "an empty array": (lambda: make(initial={"v": []}), r"initial v=\[\] is not finite, or empty"),
+    "a constant of another unit": (
+        lambda: make(GOOD + "\nx : volt (constant)", threshold="v > x", initial={"x": 1 * b2.nA}),
+        "initial x=1. \\* namp: the unit of 'x : volt \\(constant\\)' is mV",
+    ),
+    "a constant of cells that is infinite": (
+        lambda: make(GOOD + "\nx : volt (constant)", threshold="v > x", initial={"x": [1, float("inf")] * b2.mV}),
+        "initial x=.* is not finite, or empty: give a number for each cell",
+    ),
+    "half of a refractory time": (
+        lambda: make(refractory="a + b", namespace={**SPACE, "a": 1 * b2.ms, "b": 1 * b2.ms}).with_parameters(a=1.0),
+        "b and the others make the refractory time: give all, or t_refractory=",
+    ),
+    "the other half": (
+        lambda: make(refractory="a + tau", namespace={**SPACE, "a": 1 * b2.ms}).with_parameters(tau=1.0),
+        "the refractory time is made of a too: give them as well, or t_refractory=",
+    ),
+    "negative refractory times": (
+        lambda: make(refractory="a", namespace={**SPACE, "a": 1 * b2.ms}).with_parameters(a=torch.tensor([1.0, -1.0])),
+        "give a period in ms, 0 for none",
+    ),
+    "a method that is a number": (lambda: make(method=("exact", 3)), "unknown method '3'"),
     "the input as a variable": (
         lambda: make("dcurrent/dt = -current / tau : 1", "current > 1", None),
         "the input 'current' is a differential equation",
     ),
-    "no equation": (lambda: make(""), "there are no equations"),
+    "no equation": (lambda: make("", None, None), "there are no equations"),
     "no derivative": (lambda: make("x = 1 : 1", None, None), "has no differential equation"),
     "refractory without a unit": (lambda: make(refractory=2.0), "refractory=2.0 is neither a time nor a condition"),
     "refractory in volt": (lambda: make(refractory="2*mV"), "refractory '2\\*mV' is neither a time nor a condition"),

@@ -153,7 +153,7 @@ def harmless(tree):
             assert isinstance(node.func, ast.Name)
             assert node.func.id in {*FUNCTIONS, *RANDOM}
         if isinstance(node, ast.Name):
-            assert id(node) in called or (node.id.isascii() and not node.id.startswith("_") and "__" not in node.id)
+            assert id(node) in called or (node.id.isascii() and not node.id.startswith("_"))
     return True
 
 

@@ -46,7 +46,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_equations_are_refused_at_once(text):
-    from_brian2("dv/dt = -v / tau : 1", namespace={"tau": 10 * b2.ms})  # imports and units, which take seconds
+    from_brian2(
+        "dv/dt = -v / tau : 1", input=None, namespace={"tau": 10 * b2.ms}
+    )  # imports and units, which take seconds
     began = time.process_time()
     with pytest.raises(ValueError, match=r"terms when it is multiplied out, above 400|these equations are linear, and"):
         from_brian2(text, namespace={"tau": 10 * b2.ms})

@@ -212,7 +212,7 @@ CASES = {
     "no model": (model(5), "5 is a int; wanted text"),
     "negative time constant": (
         lambda: make(namespace={**PAIR_TIMES, "taupre": -1 * b2.ms}),
-        "taupre=.* in the namespace: a time constant has to be positive",
+        "taupre=.*: a time constant has to be positive",
     ),
     "a condition in arithmetic": (
         pre("w += (Apre > 1) - (Apost > 1)"),

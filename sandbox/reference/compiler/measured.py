@@ -1,0 +1,81 @@
+"""What is measured on a compiled step: the distance to the threshold, and the input at which a cell begins to fire."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sandbox.reference.compiler.names import CLOCKS
+
+STEPS = 4000  # of a measurement
+CURRENTS = 64  # side by side
+WIDEST = (-9.0, 12.0)  # powers of ten of an input in house units: A/m^2 to pA
+PASSES = 3  # each narrows the range by a factor of CURRENTS
+LONGEST_DT, SHORTEST_DT = 0.05, 0.01  # [ms]
+JUMPING_DT = 1.0  # [ms] of inputs that are added in each step
+
+
+def swing_of(neuron: Any) -> float:
+    """Return the mean distance of initial cells from the threshold; 1 for none, and where a draw or time decides."""
+    model = neuron.model
+    if model.above is None:
+        return 1.0
+    read = set().union(*(side.names() for side in model.above))
+    if read & (CLOCKS | neuron.draws.keys()):
+        return 1.0
+    with torch.no_grad():
+        state = _start(neuron, 1)
+        distance = float(neuron.difference(state).abs().mean())
+    return distance if distance and math.isfinite(distance) else 1.0
+
+
+def rheobase_of(neuron: Any) -> float:
+    """Return the smallest constant input that doubles the spikes of a silent run and adds one; the swing if none does.
+
+    Of a neuron without a threshold, the input that moves the membrane by the swing.
+    """
+    if not neuron.heeds:
+        return float(neuron.swing)
+    for sign in (1.0, -1.0):
+        low, high = WIDEST
+        for number in range(PASSES):
+            grid = torch.logspace(low, high, CURRENTS, dtype=torch.float64)
+            enough = _enough(neuron, sign * grid)
+            first = int(enough.double().argmax())
+            if not enough[first]:
+                break
+            low, high = (math.log10(float(grid[max(first - 1, 0)])), math.log10(float(grid[first])))
+            if number == PASSES - 1:
+                return float(grid[first])
+    return float(neuron.swing)
+
+
+def _enough(neuron: Any, currents: Tensor) -> Tensor:
+    """Return for each current whether it moves the cells, beside a run without one."""
+    dt = JUMPING_DT if neuron.jumps else min(max(neuron.fastest / 20, SHORTEST_DT), LONGEST_DT)
+    every = torch.cat([torch.zeros(1, dtype=torch.float64), currents])
+    with torch.no_grad():
+        state = _start(neuron, len(every))
+        inputs = every.reshape(-1, *[1] * (state[0].ndim - 1)).expand_as(state[0]).contiguous()
+        total: Any = torch.zeros_like(inputs)
+        output = total
+        for _ in range(STEPS):
+            output, state = neuron.step(inputs, state, dt)
+            total = total + output
+    if neuron.model.above is None:
+        moved = (output - output[:1]).abs().flatten(1).mean(1)
+        return moved[1:] >= neuron.swing
+    count = total.flatten(1).mean(1)
+    return count[1:] >= 2 * count[0] + 1
+
+
+def _start(neuron: Any, samples: int) -> Any:
+    """Return initial cells `[samples, ...]`, as many as there are in parameters and initial values."""
+    many = [
+        value.shape for value in (*neuron.parameters.values(), *neuron.starts.values()) if isinstance(value, Tensor)
+    ]
+    shape = torch.broadcast_shapes((1,), *many)
+    return neuron.initial_state((samples, *shape), torch.zeros((), dtype=torch.float64))

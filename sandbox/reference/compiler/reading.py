@@ -1,0 +1,87 @@
+"""What the programs of a neuron read beside its constants: its state, the clock, the index of a cell, conditions."""
+
+from __future__ import annotations
+
+import math
+from collections import namedtuple
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rules.spikes.surrogate import Surrogate
+from sandbox.neurons.base import Value
+
+
+@lru_cache(maxsize=256)
+def state_class(variables: tuple[str, ...]) -> Any:
+    """Make the NamedTuple of a compiled neuron's state: its variables, `wait`, `key` and `clock`."""
+    names = (*variables, "wait", "key", "clock")
+    plain: Any = namedtuple("CompiledState", names, defaults=(None, None, None))  # type: ignore[misc]
+
+    class CompiledState(plain):  # type: ignore[misc,unused-ignore]
+        __slots__ = ()
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _state, (variables, tuple(self))
+
+    return CompiledState
+
+
+def _state(variables: tuple[str, ...], values: tuple[Any, ...]) -> Any:
+    return state_class(variables)(*values)
+
+
+def places(like: Tensor) -> dict[str, Any]:
+    """Return the index of each cell `i` and their number `N`: of all axes but the first, samples, if there are two.
+
+    >>> places(torch.zeros(2, 3))["i"].tolist(), places(torch.zeros(4))["N"]
+    ([0.0, 1.0, 2.0], tensor(4.))
+    """
+    shape = like.shape[1:] if like.ndim > 1 else like.shape
+    count = math.prod(shape)
+    return {
+        "i": torch.arange(count, dtype=like.dtype, device=like.device).reshape(shape),
+        "N": torch.full((), count, dtype=like.dtype, device=like.device),
+    }
+
+
+CLOCKS: dict[str, Callable[[Any, float], Tensor]] = {
+    "t": lambda state, dt: (state.clock.double() * dt).to(state[0].dtype),
+    "t_in_timesteps": lambda state, dt: state.clock.to(state[0].dtype),
+    "t_si": lambda state, dt: state.clock.double() * (dt * 1e-3),  # as Brian2 has it, for comparisons
+    "lastspike_si": lambda state, dt: torch.round(state.lastspike.double() / dt) * (dt * 1e-3),
+}
+
+
+def any_of(values: Iterable[Any]) -> bool:
+    """Return whether one of the values is not None."""
+    return any(value is not None for value in values)
+
+
+class Gated:
+    """A surrogate whose spike requires a further condition."""
+
+    def __init__(self, surrogate: Surrogate, gate: Tensor) -> None:
+        self.surrogate, self.gate = surrogate, gate
+
+    def spike(self, u: Tensor, strict: bool = False) -> Tensor:
+        return self.surrogate.spike(u, strict) * self.gate
+
+
+class Exact:
+    """A surrogate whose spike is a condition, and whose derivative is that of a difference."""
+
+    def __init__(self, surrogate: Surrogate, holds: Tensor) -> None:
+        self.surrogate, self.holds = surrogate, holds
+
+    def spike(self, u: Tensor, strict: bool = False) -> Tensor:
+        smooth = self.surrogate.spike(u, strict)
+        return smooth + (self.holds.to(smooth.dtype) - smooth).detach()
+
+
+def number_of(value: Value) -> float:
+    """Return a number, or the mean of a tensor."""
+    return float(value.detach().double().mean() if isinstance(value, Tensor) else value)

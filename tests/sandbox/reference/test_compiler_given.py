@@ -1,0 +1,217 @@
+"""Groups, Equations, namespaces around a call, inputs that jump, copies and gradients of compiled neurons."""
+
+from __future__ import annotations
+
+import pickle
+
+import brian2 as b2
+import numpy as np
+import pytest
+import torch
+
+from sandbox.reference import from_brian2
+from sandbox.simulation import scan
+from tests.sandbox.reference.beside_brian2 import CELLS, CLOSE, Case, compiled, ran, ran_in_brian2
+from tests.sandbox.reference.test_compiler_as_in_brian2 import ARRAY, CASES
+
+COBA = """dv/dt = (ge*(0*mV - v) - (v + 60*mV))/tau : volt (unless refractory)
+dge/dt = -ge/tau_e : 1
+tau : second (constant)"""
+
+
+def group():
+    made = b2.NeuronGroup(
+        CELLS,
+        b2.Equations(COBA, tau_e="t_e"),
+        threshold="v > theta",
+        reset="v = -60*mV",
+        refractory=2 * b2.ms,
+        method="exponential_euler",
+        namespace={"theta": -50 * b2.mV, "t_e": 5 * b2.ms, "unused": np.zeros(3), "f": print},
+        dt=0.1 * b2.ms,
+    )
+    made.tau, made.v, made.ge = ARRAY * b2.ms, "-60*mV + i*mV", 3.0
+    return made
+
+
+def kicks_of(steps, scale=1.0):
+    rng = np.random.default_rng(0)
+    return scale * rng.random((steps, CELLS)) * (rng.random((steps, CELLS)) < 0.1)
+
+
+def test_a_group_is_compiled_with_its_values_and_constants():
+    made = group()
+    neuron = from_brian2(made, input="current", jumps="ge")
+    assert neuron.tau.tolist() == pytest.approx(ARRAY.tolist())
+    assert (neuron.method, neuron.t_e, neuron.theta, neuron.t_refractory) == ("exponential_euler", 5.0, -50.0, 2.0)
+    states, spikes = b2.StateMonitor(made, ["v", "ge"], record=True, when="end"), b2.SpikeMonitor(made)
+    b2.Network(made, states, spikes).run(60 * b2.ms, namespace={})
+    case = Case("", steps=600)
+    found, fired = ran(neuron, case)
+    torch.testing.assert_close(
+        found["v"], torch.from_numpy(np.asarray(states.v / b2.mV).T.copy()), rtol=CLOSE, atol=CLOSE
+    )
+    torch.testing.assert_close(found["ge"], torch.from_numpy(np.asarray(states.ge).T.copy()), rtol=CLOSE, atol=CLOSE)
+    assert int(fired.sum()) == spikes.num_spikes > CELLS
+
+
+@pytest.mark.parametrize("method", ["euler", "exponential_euler", "rk4"])
+def test_an_input_jumps_before_the_update_as_at_the_start_of_a_step(method):
+    """As synapses do whose spikes arrived at the end of the step before, and `run_regularly(..., when="start")`."""
+    case = Case(
+        COBA,
+        "v > -50*mV",
+        "v = -60*mV",
+        2 * b2.ms,
+        method,
+        {"tau_e": 5 * b2.ms},
+        {"tau": ARRAY * b2.ms, "v": -60 * b2.mV},
+        spikes=CELLS,
+    )
+    kicks = kicks_of(case.steps, 3.0)
+    wanted, fired = ran_in_brian2(case, "ge", kicks)
+    neuron = compiled(case, jumps="ge", input="w")
+    found, spikes = ran(neuron, case, torch.from_numpy(kicks))
+    assert torch.equal(spikes, fired)
+    assert int(fired.sum()) > CELLS
+    for name in ("v", "ge"):
+        torch.testing.assert_close(found[name], wanted[name], rtol=CLOSE, atol=CLOSE)
+    assert neuron.units["w"] == neuron.units["ge"] == "1"
+
+
+def test_jumps_of_a_membrane_hold_in_refractory_cells_too():
+    """Brian2 adds to a variable that the state update then leaves alone."""
+    case = Case("dv/dt = -v/(10*ms) : volt (unless refractory)", "v > 15*mV", "v = 0*mV", 3 * b2.ms, "exact", spikes=9)
+    kicks = kicks_of(case.steps, 12.0)
+    wanted, fired = ran_in_brian2(case, "v", kicks * b2.mV)
+    found, spikes = ran(compiled(case, jumps="v"), case, torch.from_numpy(kicks))
+    assert torch.equal(spikes, fired)
+    assert fired.any()
+    torch.testing.assert_close(found["v"], wanted["v"], rtol=CLOSE, atol=CLOSE)
+
+
+def test_equations_and_constants_around_the_call():
+    tau, gain = 10 * b2.ms, 2 * b2.Mohm
+    neuron = from_brian2(b2.Equations("dx/dt = (gain*current - x)/tau : volt", x="u"), "u > 1*mV", namespace="caller")
+    assert (neuron.tau, neuron.gain, neuron.model.variables) == (10.0, 2.0, ("u",))
+    assert (float(tau / b2.ms), float(gain / b2.Mohm)) == (10.0, 2.0)
+
+
+def test_the_input_may_stand_in_the_threshold_and_the_reset():
+    neuron = from_brian2(
+        "dv/dt = -v/(10*ms) : volt",
+        "v + r*I > 5*mV",
+        "v = -r*I",
+        input="I",
+        namespace={"r": 2 * b2.Mohm},
+        method="exact",
+    )
+    state = neuron.initial_state((2,), torch.zeros(2))
+    spikes, state = neuron.step(torch.tensor([2.0, 3.0]), state, 0.1)
+    assert (spikes.tolist(), state.v.tolist()) == ([0.0, 1.0], [0.0, -6.0])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_pickled_neuron_takes_the_same_steps_and_its_source_parses(name):
+    neuron = compiled(CASES[name])
+    twin = pickle.loads(pickle.dumps(neuron))
+    short = CASES[name]._replace(steps=120)
+    (found, spikes), (again, fired) = ran(neuron, short), ran(twin, short)
+    assert torch.equal(spikes, fired)
+    assert all(torch.equal(found[variable], again[variable]) for variable in found)
+    assert twin.source() == neuron.source()
+    compile(neuron.source(), "source", "exec")
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_case_runs_in_lower_precision(name, dtype):
+    neuron = compiled(CASES[name])
+    spikes, state = scan(neuron, torch.zeros(30, 2, CELLS, dtype=dtype), dt=0.5)
+    assert spikes.dtype == dtype
+    assert all(torch.isfinite(getattr(state, variable)).all() for variable in neuron.model.variables)
+
+
+@pytest.mark.parametrize("text", ["R*current", "R*I0"])
+def test_gradients_of_constants_of_cells_are_finite_differences(text):
+    neuron = from_brian2(
+        f"dv/dt = ({text} - v)/tau : volt\nR : ohm (constant)\nI0 : amp (constant)\ntau : second (constant)",
+        "v > 1000*mV",
+        "v = 0*mV",
+        method="exact",
+        input="current" if "current" in text else None,
+        initial={"R": ARRAY * b2.Mohm, "tau": ARRAY[::-1] * b2.ms, "I0": 2 * b2.nA},
+    )
+    names = [name for name in ("R", "tau", "I0") if name in neuron.parameters and f"{name}" in f"{text} tau"]
+    values = [torch.as_tensor(getattr(neuron, name)).double().requires_grad_() for name in names]
+
+    def last(*values):
+        return scan(neuron.with_parameters(**dict(zip(names, values))), torch.ones(5, CELLS).double(), dt=0.5)[1].v
+
+    assert torch.autograd.gradcheck(last, values)
+
+
+def test_gradients_through_spikes_reach_every_constant_of_cells():
+    case = CASES["constants of cells in a product"]
+    neuron = compiled(case)
+    r = neuron.R.clone().requires_grad_()
+    spikes, state = scan(neuron.with_parameters(R=r), torch.zeros(200, CELLS).double(), dt=0.5)
+    (spikes.sum() + state.v.sum()).backward()
+    assert spikes.sum() > 0
+    assert torch.isfinite(r.grad).all()
+    assert (r.grad != 0).all()
+
+
+THRESHOLDS = {
+    "v > 8*mV or t > 20*ms": (8.0,),
+    "not v <= 8*mV": (8.0,),
+    "not (v < 8*mV or w < 2*mV)": (8.0,),
+    "armed and v >= 8*mV": (8.0,),
+    "v > 8*mV and armed": (8.0,),
+    "(v > 8*mV and w > 2*mV) or w > 6*mV": (8.0,),
+    "armed": (),
+    "high": (8.0,),
+    "not armed or v > 8*mV": (8.0,),
+}
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+def test_thresholds_of_any_condition_fire_as_in_brian2(threshold):
+    case = Case(
+        """dv/dt = (20*mV*i/N - v)/(10*ms) : volt
+        dw/dt = (10*mV - w)/(15*ms) : volt
+        armed : boolean
+        high = v > 8*mV : boolean""",
+        threshold,
+        "v = 0*mV; w -= 3*mV; armed = t > 30*ms",
+        initial={"armed": True},
+    )
+    wanted, fired = ran_in_brian2(case)
+    found, spikes = ran(compiled(case), case)
+    assert torch.equal(spikes, fired)
+    assert fired.any()
+    assert (fired == 0).any()
+    torch.testing.assert_close(found["v"], wanted["v"], rtol=CLOSE, atol=CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "v", "w", "through"),
+    [
+        ("v > 5*mV or w > 5*mV", 4.0, 1.0, "v"),
+        ("v > 5*mV or w > 5*mV", 1.0, 4.0, "w"),
+        ("not (v < 5*mV or w < 5*mV)", 7.0, 6.0, "w"),
+        ("v > 5*mV or w > 5*mV and armed", 4.0, 1.0, "v"),
+    ],
+)
+def test_the_surrogate_is_that_of_the_deciding_difference(threshold, v, w, through):
+    neuron = from_brian2("v : volt\nw : volt\narmed : boolean", threshold, input=None, swing=1.0)
+    values = {name: torch.tensor([x], requires_grad=True) for name, x in (("v", v), ("w", w))}
+    state = neuron.initial_state((1,), torch.zeros(1))._replace(**values)
+    neuron.fire(state, 0.1)[0].sum().backward()
+    grads = {name: 0.0 if x.grad is None else float(x.grad) for name, x in values.items()}
+    other = "w" if through == "v" else "v"
+    assert grads[other] == 0.0
+    distance = {"v": v, "w": w}[through] - 5
+    u = torch.tensor(distance, requires_grad=True)
+    neuron.surrogate.spike(u).backward()
+    assert grads[through] == pytest.approx(float(u.grad))
