@@ -19,7 +19,7 @@ def spike(
     """Return spikes where `u >= 0` (`u > 0` if strict) in cells that are not refractory, and the steps each cell waits.
 
     The refractory period is cut to whole steps as in Brian2, floor(t_refractory / dt). Steps are counted in float32 at
-    least, because bfloat16 and float16 skip whole numbers above 256 and 2048. It may be a tensor, with a period for each
+    least, because bfloat16 and float16 skip whole numbers above 256 and 2048. The period may be a tensor, one for each
     cell.
 
     Raises:

@@ -67,9 +67,11 @@ def _enough(neuron: Any, currents: Tensor) -> Tensor:
             total = total + output
     if neuron.model.above is None:
         moved = (output - output[:1]).abs().flatten(1).mean(1)
-        return moved[1:] >= neuron.swing
+        reached: Tensor = moved[1:] >= neuron.swing
+        return reached
     count = total.flatten(1).mean(1)
-    return count[1:] >= 2 * count[0] + 1
+    doubled: Tensor = count[1:] >= 2 * count[0] + 1
+    return doubled
 
 
 def _start(neuron: Any, samples: int) -> Any:
