@@ -57,16 +57,21 @@ if TYPE_CHECKING:
     from sandbox.neurons import AlphaLIF as AlphaLIF
     from sandbox.neurons import Cell as Cell
     from sandbox.neurons import CobaLIF as CobaLIF
+    from sandbox.neurons import CubaLI as CubaLI
     from sandbox.neurons import CubaLIF as CubaLIF
     from sandbox.neurons import EscapeLIF as EscapeLIF
+    from sandbox.neurons import EulerCubaLIF as EulerCubaLIF
     from sandbox.neurons import FitzHughNagumo as FitzHughNagumo
     from sandbox.neurons import HodgkinHuxley as HodgkinHuxley
+    from sandbox.neurons import Integrator as Integrator
     from sandbox.neurons import Izhikevich as Izhikevich
     from sandbox.neurons import LeakyIntegrator as LeakyIntegrator
     from sandbox.neurons import Learned as Learned
     from sandbox.neurons import LIFState as LIFState
     from sandbox.neurons import MaskedPSN as MaskedPSN
     from sandbox.neurons import MorrisLecar as MorrisLecar
+    from sandbox.neurons import MultiIF as MultiIF
+    from sandbox.neurons import MultiLIF as MultiLIF
     from sandbox.neurons import Neuron as Neuron
     from sandbox.neurons import ResonateAndFire as ResonateAndFire
     from sandbox.neurons import SlidingPSN as SlidingPSN
@@ -74,6 +79,8 @@ if TYPE_CHECKING:
     from sandbox.neurons import TraubMiles as TraubMiles
     from sandbox.neurons import TwoCompartment as TwoCompartment
     from sandbox.neurons import learnable as learnable
+    from sandbox.nir.exporting import to_nir as to_nir
+    from sandbox.nir.importing import from_nir as from_nir
     from sandbox.reference import CompiledNeuron as CompiledNeuron
     from sandbox.reference import CompiledSynapses as CompiledSynapses
     from sandbox.reference import ConformanceReport as ConformanceReport
@@ -111,11 +118,13 @@ _HOMES = {
     "CompiledSynapses": "sandbox.reference",
     "ConformanceReport": "sandbox.reference",
     "Connection": "sandbox.circuits",
+    "CubaLI": "sandbox.neurons",
     "CubaLIF": "sandbox.neurons",
     "Dataset": "sandbox.tasks",
     "EIF": "sandbox.neurons",
     "Environment": "sandbox.environments",
     "EscapeLIF": "sandbox.neurons",
+    "EulerCubaLIF": "sandbox.neurons",
     "Events": "sandbox.events",
     "Experiment": "sandbox.config.experiment",
     "FitzHughNagumo": "sandbox.neurons",
@@ -123,6 +132,7 @@ _HOMES = {
     "HodgkinHuxley": "sandbox.neurons",
     "IF": "sandbox.neurons",
     "ILIF": "sandbox.neurons",
+    "Integrator": "sandbox.neurons",
     "Izhikevich": "sandbox.neurons",
     "KLIF": "sandbox.neurons",
     "LIF": "sandbox.neurons",
@@ -135,6 +145,8 @@ _HOMES = {
     "MaskedPSN": "sandbox.neurons",
     "Microscope": "sandbox.microscope",
     "MorrisLecar": "sandbox.neurons",
+    "MultiIF": "sandbox.neurons",
+    "MultiLIF": "sandbox.neurons",
     "NASN": "sandbox.neurons",
     "NEURONS": "sandbox.neurons",
     "NILIF": "sandbox.neurons",
@@ -166,6 +178,7 @@ _HOMES = {
     "firing_report": "sandbox.networks.calibration",
     "from_brian2": "sandbox.reference",
     "from_brian2_synapses": "sandbox.reference",
+    "from_nir": "sandbox.nir.importing",
     "inspect": "sandbox.inspection",
     "learnable": "sandbox.neurons",
     "load": "sandbox.runs.rows",
@@ -176,6 +189,7 @@ _HOMES = {
     "scan": "sandbox.simulation",
     "simulate": "sandbox.simulation",
     "simulate_circuit": "sandbox.circuits",
+    "to_nir": "sandbox.nir.exporting",
     "validate": "sandbox.reference",
 }
 __all__ = [*_HOMES, "__version__"]

@@ -50,6 +50,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "plasticity",
     "hardware",
     "cells",
+    "nir",
     "results",
     "gallery",
     "faq",
@@ -91,7 +92,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 26
+    assert len(WITH_CODE) == 27
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])

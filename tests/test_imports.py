@@ -29,6 +29,8 @@ HEAVY = {
     "tensorboard",
     "ray",
     "submitit",
+    "nir",
+    "h5py",
 }
 FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, and of its own floor only itself
     [
@@ -60,7 +62,7 @@ FLOORS = [  # from the ground up: a room imports rooms of lower floors alone, an
     ["sandbox.kernels", "sandbox.microscope", "sandbox.hardware", "sandbox.inspection"],
     ["sandbox.simulation"],
     ["sandbox.networks", "sandbox.circuits", "sandbox.environments"],
-    ["sandbox.reference", "sandbox.config"],
+    ["sandbox.reference", "sandbox.config", "sandbox.nir"],
     ["sandbox.runs"],
     ["sandbox.comparisons"],
     ["sandbox.tuning", "sandbox.report"],

@@ -36,6 +36,7 @@ KINDS = {
     "at its bounds": "most devices of a parameter, or a learned constant of cells, can go no further",
     "without pairs": "spikes of one side are missing, which plasticity of pairs needs",
     "monopolised": "one cell of a layer answers most in nearly all samples",
+    "as drawn": "answers hang on weights that the rule does not train",
     "self-sustained": "layers that act both ways keep each other active, whatever comes in",
     "not checked": "the model or a part of it cannot be looked at",
 }
@@ -115,7 +116,7 @@ class Monitor:
             *(each for each in self._firing(model, batch) if asks or each.kind != "silent"),
             *(
                 check_credit(felt, credit, self.settings.vanishing)
-                if self._asked(credit) and not credit.findings
+                if self._asked(credit, asks) and not credit.findings
                 else ()
             ),
             *self._growth(parameters, credit),
@@ -147,9 +148,10 @@ class Monitor:
             return [unchecked(type(model).__name__, f"in a look it raised {type(error).__name__}: {error}")]
         return list(check_firing(rates, self.settings.silent, self.settings.saturated))
 
-    def _asked(self, credit: Credit) -> bool:
-        """Return whether to check the credit; not in later batches with zero gradients, which may have no error."""
-        return not self.first or any(bool(g.any()) for g in credit.grads.values())
+    def _asked(self, credit: Credit, asks: bool) -> bool:
+        """Return whether to check the credit; not of zeros in later batches, nor where no reward has come yet."""
+        some = any(bool(g.any()) for g in credit.grads.values())
+        return some or (not self.first and (asks or credit.loss != 0))
 
     def _growth(self, parameters: dict[str, nn.Parameter], credit: Credit) -> Iterator[Finding]:
         for name, parameter in parameters.items():

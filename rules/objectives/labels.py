@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rules.contract import Batch, Run, lengths_of
+from rules.processes import divided
 from rules.steps import counted
 
 LABELS = frozenset({"labels"})
@@ -76,6 +77,11 @@ def labels_by_step(run: Run, batch: Batch, ignore: int, some: bool = True) -> Te
 def require_some(y: Tensor, ignore: int) -> Tensor:
     """Return labels; raise ValueError if all of them are `ignore`."""
     if bool((y == ignore).all()):
+        if divided() is not None:
+            raise ValueError(
+                f"every label of this process's part of the batch is {ignore}, which is left out, and a team divides "
+                "a batch by samples: give larger batches, fewer processes, or a batch whose every part has some label"
+            )
         raise ValueError(
             f"every label of the batch is {ignore}, which is left out: there is nothing to learn from; give "
             "batches with some label, or another ignore_index"

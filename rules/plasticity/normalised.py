@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, overload
@@ -127,6 +128,7 @@ class NormalisedOptimizer(Eager, Tissue):
         plain, entries = unnamed([params] if isinstance(params, Tensor) else params)
         self.recipe = recipe
         self._inputs_first = weights.inputs_first if isinstance(weights, Weights) else frozenset()
+        self._grouped = weights.grouped if isinstance(weights, Weights) else frozenset()
         self._known = None if weights is None else {id(p) for p in weights.values()}
         self._matrices = self._scaled(entries)
         if not self._matrices:
@@ -200,7 +202,7 @@ class NormalisedOptimizer(Eager, Tissue):
             self.state[p]["total"] = total
 
     def __getstate__(self) -> dict[str, Any]:
-        mine = ("recipe", "inner", "totals", "_known", "_matrices", "_inputs_first", "_begun")
+        mine = ("recipe", "inner", "totals", "_known", "_matrices", "_inputs_first", "_grouped", "_begun")
         return {**super().__getstate__(), **{name: self.__dict__[name] for name in mine}}
 
     def _scaled(self, entries: Iterable[Entry]) -> list[nn.Parameter]:
@@ -222,6 +224,11 @@ class NormalisedOptimizer(Eager, Tissue):
             if self.recipe.low == 0:
                 p.abs_()
             p.clamp_(self.recipe.low, self.recipe.high)
+        if p in self._grouped:
+            raise ValueError(
+                f"a transposed convolution in groups has weights of shape {tuple(p.shape)}, in which the cells of all "
+                "groups share an axis: use groups=1, or another plasticity"
+            )
         sums = self._sums(p)
         if not bool((sums > 0).all()):
             raise ValueError(
@@ -229,6 +236,14 @@ class NormalisedOptimizer(Eager, Tissue):
                 "be scaled: draw the weights"
             )
         total = sums if self.recipe.total is None else torch.full_like(sums, self.recipe.total)
+        inputs, low, high = p.numel() // sums.numel(), self.recipe.low, self.recipe.high
+        least, most = inputs * max(low, 0.0), math.inf if high is None else inputs * max(high, -low)
+        if self.recipe.total is not None and not least <= self.recipe.total <= most:
+            raise ValueError(
+                f"total={self.recipe.total:g} with {inputs} weights between {low:g} and "
+                f"{math.inf if high is None else high:g} for each cell, which sum up to {least:g} to {most:g}: give a "
+                "total within"
+            )
         if p.requires_grad:
             self._constrain(p, total, p.clone())
         return total
@@ -237,8 +252,9 @@ class NormalisedOptimizer(Eager, Tissue):
         """Bound the weights, and scale them to their sums; a cell whose weights would all be 0 has those of `kept`."""
         p.clamp_(self.recipe.low, self.recipe.high)
         now = self._sums(p)
-        off = (now - total).abs() > ROUNDING * torch.finfo(p.dtype).eps * total  # others have their sum already
-        tiny = now <= total * torch.finfo(p.dtype).tiny ** 0.5  # whose scale would be out of range
+        rounding = 2 * torch.finfo(p.dtype).eps + ROUNDING * torch.finfo(now.dtype).eps  # of weights, and of their sum
+        off = (now - total).abs() > rounding * total  # others have their sum already
+        tiny = now <= total * torch.finfo(now.dtype).tiny ** 0.5  # whose scale would be out of range
         p.copy_(torch.where(tiny, kept, torch.where(off, p * (total / now), p)))  # in the type of p
 
 

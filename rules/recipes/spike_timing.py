@@ -30,7 +30,7 @@ class Steady:
         homeostasis: how much a threshold that a cell learns grows for each spike, at a learning rate of 1; 0 for
             thresholds that stay.
         target: rate at which such a threshold rests [Hz]; 0 for thresholds that only rise.
-        normalise: whether the weights of each cell keep their sum, and their sign.
+        normalise: whether weights begin with their absolute values, stay above 0, and those of a cell keep their sum.
         high: upper bound of the weights, with `normalise`, or with weights that act at once; None for none.
     """
 

@@ -261,3 +261,8 @@ def parts_of(synapse: nn.Module) -> Iterator[nn.Module]:
             yield from parts_of(part)
     else:
         yield synapse
+
+
+def weighing(places: Sequence[Site]) -> list[str]:
+    """Return the names of the layers that have weights."""
+    return [site.name for site in places if site.parameters()]

@@ -32,10 +32,13 @@ HOPELESS = {  # only a folder in another place helps
     errno.ELOOP: "its symbolic links lead in a circle",
 }
 ON_THE_COMMAND_LINE = {  # what a message calls by its name in Python, as options
+    "x EquilibriumPropagation) needs": "--encoder still --network.model '{name: perceptron, options: {hidden: [100]}}'",
+    "x ForwardForward) needs": "--encoder still --network.model '{name: perceptron, options: {hidden: [200, 200], "
+    "activation: relu}}'",
     "build the model as an nn.Sequential of nn.Linear": "--encoder still --network.model perceptron",
     "build an nn.Sequential of nn.Linear": "--encoder still --network.model perceptron",
-    "readout=sandbox.neurons.TwoCompartment(reset='none')": "--network.readout '{name: two_compartment, options: "
-    "{reset: none}}'",
+    "readout=sandbox.neurons.TwoCompartment(reset='none')": "--network.hidden '[]' --network.readout '{name: "
+    "two_compartment, options: {reset: none}}'",
     "neuron=sandbox.LIF(v_threshold=sandbox.learnable(": "--network.model diehl_cook, or --network.neuron own.py:Name",
     "encode a static batch with sandbox.tasks.encode": "another --encoder than still, or --network.model perceptron",
     "rules.make('bcpnn', taught=False)": "--rule stdp, or --rule bcpnn --rule.options '{taught: false}'",
@@ -94,8 +97,8 @@ def as_options(message: str) -> str:
     >>> as_options("build an nn.Sequential of nn.Linear")
     'build an nn.Sequential of nn.Linear; as options: --encoder still --network.model perceptron'
     """
-    found = dict.fromkeys(options for python, options in ON_THE_COMMAND_LINE.items() if python in message)
-    return f"{message}; as options: {'; '.join(found)}" if found else message
+    found = next((options for python, options in ON_THE_COMMAND_LINE.items() if python in message), None)
+    return f"{message}; as options: {found}" if found else message
 
 
 def _remedy(error: Exception, out: bool) -> str:

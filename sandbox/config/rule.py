@@ -83,7 +83,7 @@ class RuleConfig:
         searched: in a comparison, what each search found: the n-th seed learns with the options of search n modulo
             their number.
         search: in a run, the search in which its options were found; None where they were given.
-        label: what the rule is called in tables and folders; its name by default.
+        label: what the rule is called in tables and folders; its name, or that of its other credit, by default.
 
     Raises:
         ValueError: for a label that cannot be part of a file name or is the name of another rule, and for searches of
@@ -131,8 +131,14 @@ class RuleConfig:
 
     @property
     def title(self) -> str:
-        """What the rule is called: its label, or its name."""
-        return self.label or self.name
+        """What the rule is called: its label, or its name; with another credit in place of its own, that one's name.
+
+        >>> RuleConfig(credit=Choice("own.py:Mine")).title
+        'Mine'
+        """
+        if self.label or self.credit is None:
+            return self.label or self.name
+        return self.credit.name.rpartition(":")[2]
 
     @property
     def row(self) -> str:

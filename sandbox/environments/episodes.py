@@ -16,7 +16,7 @@ from rules.fields import check_fields
 from rules.forward import run_model
 from rules.optional import of_model
 from rules.seeds import seeded
-from sandbox.environments.protocol import Environment, admitted
+from sandbox.environments.protocol import Environment, admitted, begun
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,15 @@ def acted(output: Tensor, explore: float, rng: torch.Generator) -> Tensor:
     best = (counts + 0.5 * torch.rand(counts.shape, generator=rng)).argmax(1)  # counts are whole numbers
     drawn = torch.randint(counts.shape[1], best.shape, generator=rng)
     return torch.where(torch.rand(best.shape, generator=rng) < explore, drawn, best)
+
+
+def require_counts(output: Tensor) -> None:
+    """Raise ValueError for outputs that are not whole numbers: the action is that with the most spikes."""
+    if not torch.equal(output, output.round()):
+        raise ValueError(
+            "the last layer does not fire, and an action is that of the output with the most spikes: give it spiking "
+            "cells, as in sandbox.build(..., readout=sandbox.LIF())"
+        )
 
 
 def play(environment: Environment, model: nn.Module, episodes: Episodes | None = None, *, seed: int = 0) -> Tensor:
@@ -161,18 +170,20 @@ def _episodes(world: Environment, model: nn.Module, how: Episodes, trainer: Trai
     """Run all episodes, learning where there is a trainer."""
     outer, rng = seeded(seed, "environment"), seeded(seed, "acting")
     explore, returns = 0.0 if trainer is None else how.explore, []
+    like = next((p.detach() for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     for _ in range(how.number):
-        observation, carry = world.reset(outer), None
+        observation, carry = begun(world, outer), None
         told, alive = torch.zeros(world.copies), torch.ones(world.copies, dtype=torch.bool)
         total = torch.zeros(world.copies)
         for _ in range(how.longest):
-            x = how.encoded(observation, rng)
+            x = how.encoded(observation, rng).to(like)
             run = run_model(model, Batch(x, carry=carry if trainer is None else of_model(carry)))
             if run.output.shape[2] != world.actions:
                 raise ValueError(
                     f"the network has {run.output.shape[2]} outputs, and {type(world).__name__} has {world.actions} "
                     "actions: give it one output for each"
                 )
+            require_counts(run.output)
             carry = run.carry if trainer is None else _told(trainer, x, told, carry)
             moved = admitted(world, world.step(acted(run.output, explore, rng)))
             told = torch.where(alive, moved.reward.float(), 0.0)
@@ -190,6 +201,6 @@ def _episodes(world: Environment, model: nn.Module, how: Episodes, trainer: Trai
 
 def _told(trainer: Trainer, x: Tensor, reward: Tensor, carry: Any) -> Any:
     """Learn from one observation and the reward before it; return the carry."""
-    targets = torch.zeros(x.shape[:2])
-    targets[0] = reward
+    targets = x.new_zeros(x.shape[:2])
+    targets[0] = reward.to(x)
     return trainer.step(Batch(x, targets=targets, carry=carry)).carry

@@ -64,9 +64,32 @@ def admitted(environment: Environment, moved: Moved) -> Moved:
             "reward, ended), tensors of its copies"
         )
     for field, shape in wanted.items():
-        found = tuple(getattr(moved, field).shape)
-        if found != shape:
-            raise ValueError(f"{field} from the step of {name} has shape {found}, and its copies make it {shape}")
+        require_shape(getattr(moved, field), shape, f"{field} from the step of {name}")
+    if moved.ended.dtype != torch.bool:
+        raise ValueError(f"ended from the step of {name} is {moved.ended.dtype}: give torch.bool, True at the end")
     if not bool(moved.reward.isfinite().all()):
         raise ValueError(f"a reward from the step of {name} is NaN or infinite: give finite numbers, 0 for none")
-    return moved
+    require_finite(moved.observation, f"the step of {name}")
+    return moved._replace(observation=moved.observation.detach(), reward=moved.reward.detach())
+
+
+def begun(environment: Environment, generator: torch.Generator) -> Tensor:
+    """Return the first observation `[B, observations]`; raise ValueError for anything else."""
+    seen, name = environment.reset(generator), type(environment).__name__
+    require_shape(seen, (environment.copies, environment.observations), f"what the reset of {name} returns")
+    require_finite(seen, f"the reset of {name}")
+    return seen.detach()
+
+
+def require_shape(found: object, shape: tuple[int, ...], what: str) -> None:
+    """Raise ValueError for anything but a tensor of this shape."""
+    if not isinstance(found, Tensor):
+        raise ValueError(f"{what} is a {type(found).__name__}: give a tensor, torch.as_tensor(...), of shape {shape}")
+    if tuple(found.shape) != shape:
+        raise ValueError(f"{what} has shape {tuple(found.shape)}, and its copies make it {shape}")
+
+
+def require_finite(observation: Tensor, where: str) -> None:
+    """Raise ValueError for an observation that holds NaN or infinity, which would be no spike at all."""
+    if not bool(observation.isfinite().all()):
+        raise ValueError(f"an observation from {where} is NaN or infinite: give finite numbers, 0 for nothing seen")

@@ -61,8 +61,9 @@ class Part(nn.Module, ABC):
 class Population(nn.Module):
     """Neurons of one kind, driven by a current and, if recurrent, by their own output of the step before.
 
-    Fields of the neuron that are marked as `learnable` become parameters of this module. A call returns the outputs
-    `[T, ...]`, the state at the end, and the membrane if that was asked for.
+    Fields of the neuron that are marked as `learnable` become parameters of this module, and those that hold a number
+    for each cell follow its dtype and device. A call returns the outputs `[T, ...]`, the state at the end, and the
+    membrane if that was asked for.
 
     Args:
         neuron: the parameters of the neurons.
@@ -102,6 +103,10 @@ class Population(nn.Module):
         self.recurrent = recurrent
         for name, value in neuron.progress().items():  # saved with the parameters
             self.register_buffer(name, torch.tensor(value))
+        tensors = {name: v for name, v in vars(neuron).items() if isinstance(v, Tensor) and not v.requires_grad}
+        self.of_each_cell = tuple(name for name in tensors if name not in neuron.shared)
+        for name in self.of_each_cell:  # not saved, as other constants are not
+            self.register_buffer(f"cell_{name}", tensors[name].detach().clone(), persistent=False)
 
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Let cells change that depend on the progress of training: annealed masks (`sandbox.MaskedPSN`)."""
@@ -149,7 +154,9 @@ class Population(nn.Module):
         """Return the cells with the present values of its learned parameters."""
         if self._buffers:
             self._follow()
-        return self.neuron if self.learned is None else self.learned()
+        now = self.neuron if self.learned is None else self.learned()
+        own = {name: self._buffers[f"cell_{name}"] for name in self.of_each_cell}
+        return replace(now, **own) if own else now
 
     def rest(self, currents: Tensor) -> tuple[Any, Tensor | None]:
         """Return the carry before the first step; random numbers without a rule come from torch's global generator."""
@@ -331,6 +338,9 @@ class Network(nn.Module):
     >>> net(torch.zeros(10, 2, 4)).output.shape
     torch.Size([10, 2, 3])
     """
+
+    classless = False  # whether outputs stand for classes only once learning has said for which
+    meant = False  # whether initial weights have a meaning of their own, and are not scaled to a firing rate
 
     def __init__(self, layers: Sequence[nn.Module], shape: tuple[int, ...]) -> None:
         super().__init__()

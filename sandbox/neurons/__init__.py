@@ -8,14 +8,16 @@ from sandbox.neurons.conductance_lif import CobaLIF, CobaLIFState
 from sandbox.neurons.counting import ASN, ILIF, NASN, NILIF, CountState
 from sandbox.neurons.eif import EIF, EIFState
 from sandbox.neurons.escape_lif import EscapeLIF, EscapeLIFState
+from sandbox.neurons.euler_cuba_lif import EulerCubaLIF
 from sandbox.neurons.fitzhugh_nagumo import FitzHughNagumo, FitzHughNagumoState
 from sandbox.neurons.gated_lif import GLIF, GLIFState
 from sandbox.neurons.hodgkin_huxley import ChannelState, HodgkinHuxley, TraubMiles
 from sandbox.neurons.izhikevich import Izhikevich, IzhikevichState
-from sandbox.neurons.leaky_integrator import LeakyIntegrator, LeakyIntegratorState
+from sandbox.neurons.leaky_integrator import CubaLI, CubaLIState, Integrator, LeakyIntegrator, LeakyIntegratorState
 from sandbox.neurons.learnable import Learned, learnable
 from sandbox.neurons.lif import LIF, LIFState
 from sandbox.neurons.morris_lecar import MorrisLecar, MorrisLecarState
+from sandbox.neurons.multi_spike import MultiIF, MultiLIF
 from sandbox.neurons.parallel import PSN, Ended, MaskedPSN, Past, PlacedPast, SlidingPSN, Whole
 from sandbox.neurons.published_lif import CPLIF, IF, KLIF, MSLIF, PLIF
 from sandbox.neurons.qif import QIF, QIFState
@@ -32,6 +34,8 @@ NEURONS: dict[str, type[Cell]] = {
     "alif": ALIF,
     "escape_lif": EscapeLIF,
     "leaky_integrator": LeakyIntegrator,
+    "integrator": Integrator,
+    "cuba_li": CubaLI,
     "stochastic_binary": StochasticBinary,
     "two_compartment": TwoCompartment,
     "resonate_and_fire": ResonateAndFire,
@@ -47,6 +51,9 @@ NEURONS: dict[str, type[Cell]] = {
     "plif": PLIF,
     "ms_lif": MSLIF,
     "klif": KLIF,
+    "euler_cuba_lif": EulerCubaLIF,
+    "multi_lif": MultiLIF,
+    "multi_if": MultiIF,
     "cplif": CPLIF,
     "glif": GLIF,
     "ilif": ILIF,
@@ -90,16 +97,20 @@ __all__ = [
     "CobaLIF",
     "CobaLIFState",
     "CountState",
+    "CubaLI",
     "CubaLIF",
     "CubaLIFState",
+    "CubaLIState",
     "EIFState",
     "Ended",
     "EscapeLIF",
     "EscapeLIFState",
+    "EulerCubaLIF",
     "FitzHughNagumo",
     "FitzHughNagumoState",
     "GLIFState",
     "HodgkinHuxley",
+    "Integrator",
     "Izhikevich",
     "IzhikevichState",
     "LIFState",
@@ -109,6 +120,8 @@ __all__ = [
     "MaskedPSN",
     "MorrisLecar",
     "MorrisLecarState",
+    "MultiIF",
+    "MultiLIF",
     "Neuron",
     "Past",
     "PlacedPast",

@@ -13,6 +13,7 @@ from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import affine, decay, full, toward
 from sandbox.neurons.exprel import exprel, exprel_slope
 from sandbox.neurons.firing import Resetting, held, idle
+from sandbox.neurons.leaky_integrator import driven
 
 
 class CubaLIFState(NamedTuple):
@@ -29,10 +30,11 @@ class CubaLIF(Resetting):
 
         tau_mem dv/dt     = v_leak - v + r i_syn
         tau_syn di_syn/dt = current - i_syn
-        spike where v >= v_threshold, then reset; v is clamped for t_refractory, the synapse is not
+        spike where v >= v_threshold (v > v_threshold if `strict`), then reset; v is clamped for t_refractory
 
-    The synapse has unit gain: the charge that arrives does not depend on tau_syn. The current is constant within a step
-    and the step is exact, also for tau_syn = tau_mem, where Brian2's closed form divides by zero.
+    The synapse is not clamped. It has unit gain: the charge that arrives does not depend on tau_syn. The current is
+    constant within a step and the step is exact, also for tau_syn = tau_mem, where Brian2's closed form divides by
+    zero.
 
     Args:
         tau_mem: membrane time constant [ms].
@@ -43,6 +45,7 @@ class CubaLIF(Resetting):
         v_reset: potential after a spike [mV].
         reset: "to_value" (v_reset), "subtract" (v_threshold - v_reset is subtracted) or "none".
         t_refractory: refractory period [ms]; 0 for none.
+        strict: fire only where v > v_threshold, not at equality.
         surrogate: surrogate gradient of the spike.
 
     >>> neuron = CubaLIF(tau_mem=10.0, tau_syn=10.0)
@@ -62,6 +65,7 @@ class CubaLIF(Resetting):
     v_reset: float = 0.0
     reset: Literal["to_value", "subtract", "none"] = "to_value"
     t_refractory: float = 0.0
+    strict: bool = False
     surrogate: Surrogate = field(default_factory=lambda: Surrogate("atan"))
 
     equations: ClassVar[str] = """
@@ -89,11 +93,7 @@ class CubaLIF(Resetting):
 
     def integrate(self, current: Tensor, state: CubaLIFState, dt: float) -> CubaLIFState:
         """Return the exact solution after one step: the synapse relaxes, and the membrane follows it."""
-        excess = state.i_syn - current
-        kept = decay(dt, self.tau_mem)
-        drive = self.r * dt / self.tau_mem * kept * exprel(dt / self.tau_mem - dt / self.tau_syn)
-        v = toward(affine(current, self.r, self.v_leak), state.v, kept) + drive * excess
-        i_syn = toward(current, state.i_syn, decay(dt, self.tau_syn))
+        v, i_syn = driven(self, current, state.v, state.i_syn, dt)
         return state._replace(v=held(state.wait, state.v, v), i_syn=i_syn)
 
 
@@ -135,6 +135,7 @@ class AlphaLIF(Resetting):
     v_reset: float = 0.0
     reset: Literal["to_value", "subtract", "none"] = "to_value"
     t_refractory: float = 0.0
+    strict: bool = False
     surrogate: Surrogate = field(default_factory=lambda: Surrogate("atan"))
 
     equations: ClassVar[str] = """

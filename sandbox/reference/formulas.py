@@ -12,7 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sandbox.neurons import ASN, CPLIF, GLIF, ILIF, KLIF, NASN, NILIF, PSN, MaskedPSN, SlidingPSN
+from sandbox.neurons import (
+    ASN,
+    CPLIF,
+    GLIF,
+    ILIF,
+    KLIF,
+    NASN,
+    NILIF,
+    PSN,
+    EulerCubaLIF,
+    MaskedPSN,
+    MultiIF,
+    MultiLIF,
+    SlidingPSN,
+)  # fmt: skip
 
 Array = NDArray[np.float64]
 Formula = Callable[[Any, Array, float], tuple[Array, Array]]  # cell, currents [T, N], dt -> outputs, membranes [T, N]
@@ -72,6 +86,40 @@ def scaled(cell: KLIF, x: Array, dt: float) -> tuple[Array, Array]:
         f = np.maximum(0.0, k * (v + (current - v) * dt / tau))
         s = (f >= cell.v_threshold).astype(float)
         v = f * (1 - s)
+        rows.append(s)
+        membranes.append(v)
+    return np.stack(rows), np.stack(membranes)
+
+
+def current_based(cell: EulerCubaLIF, x: Array, dt: float) -> tuple[Array, Array]:
+    """Return spikes of Euler steps of synapse and membrane, in the cell's order, without a refractory period."""
+    a, b = dt / cell.tau_mem, dt / cell.tau_syn
+    v, i, rows, membranes = np.full(x.shape[1:], cell.v_leak), np.zeros(x.shape[1:]), [], []
+    for current in x:
+        heard = {"together": i, "synapse_first": (1 - b) * i + b * current, "jump_first": i + b * current}[cell.order]
+        v = (1 - a) * v + a * (cell.v_leak + cell.r * heard)
+        i = (1 - b) * heard if cell.order == "jump_first" else (1 - b) * i + b * current
+        s = (v > cell.v_threshold if cell.strict else v >= cell.v_threshold).astype(float)
+        if cell.reset == "subtract":
+            v = v - s * (cell.v_threshold - cell.v_reset)
+        elif cell.reset == "to_value":
+            v = np.where(s > 0, cell.v_reset, v)
+        rows.append(s)
+        membranes.append(v)
+    return np.stack(rows), np.stack(membranes)
+
+
+def several(cell: MultiLIF | MultiIF, x: Array, dt: float) -> tuple[Array, Array]:
+    """Return how many thresholds fit into `alpha v + (1 - alpha) r x`, or `v + r x dt / tau`, which they leave."""
+    alpha = float(np.exp(-dt / cell.tau_mem))
+    v, rows, membranes = np.full(x.shape[1:], cell.v_leak), [], []
+    for current in x:
+        if isinstance(cell, MultiLIF):
+            v = alpha * v + (1 - alpha) * (cell.v_leak + cell.r * current)
+        else:
+            v = v + cell.r * current * dt / cell.tau_mem
+        s = np.where(v > 0, np.minimum(np.trunc(v / cell.v_threshold), cell.levels), 0.0)
+        v = v - s * cell.v_threshold
         rows.append(s)
         membranes.append(v)
     return np.stack(rows), np.stack(membranes)
@@ -137,6 +185,9 @@ FORMULAS: dict[type, Formula] = {
     ASN: counted,
     NASN: counted,
     KLIF: scaled,
+    EulerCubaLIF: current_based,
+    MultiLIF: several,
+    MultiIF: several,
     CPLIF: by_channel,
     GLIF: gated,
 }

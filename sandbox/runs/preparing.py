@@ -93,6 +93,12 @@ def prepare(
         plain=bool(rule.objective.helpers()),
     )
     inner = core(network)
+    if getattr(inner, "classless", False) and rule.objective.teaches:
+        raise ValueError(
+            f"the outputs of model {experiment.network.model.name!r} stand for no class before learning has found one, "  # type: ignore[union-attr]
+            f"and objective {type(rule.objective).__name__} compares them with classes: take a rule without labels, "
+            "such as --rule stdp, whose objective is 'assignment', or another model"
+        )
     for zoneout in experiment.rule.zoneouts():
         regularise(inner, zoneout)
     first: Batch = next(iter(train))
@@ -101,7 +107,7 @@ def prepare(
     if heir is not None and heir.bequeaths:
         assert parent is not None
         bequeath(core(parent), inner, heir.folder)
-    elif isinstance(inner, Network) and experiment.network.rate is not None:
+    elif isinstance(inner, Network) and experiment.network.rate is not None and not inner.meant:
         shown = rebin(first.x, binned) if binned > 1 else first.x
         calibrate(inner, moved(shown, experiment.device), experiment.network.rate)
     steps = experiment.epochs * len(train)

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import prune
 
 import rules
 from rules.chains import ELEMENTWISE, unchained
@@ -29,6 +30,19 @@ class Doubled(nn.Sequential):
 
     def forward(self, x):
         return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize("name", ["predictive_coding", "equilibrium_propagation", "pepita", "burst", "forward_forward"])
+def test_layers_that_do_more_than_they_say_are_refused(name):
+    """Hooks, and weights that are computed from others, as of pruning, which the weights of a chain leave out."""
+    hooked, pruned = (nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)) for _ in range(2))
+    hooked[0].register_forward_hook(lambda module, args, output: 2 * output)
+    prune.random_unstructured(pruned[2], "weight", 0.5)
+    batch = (torch.rand(6, 4), torch.arange(6) % 3)
+    with pytest.raises(ValueError, match="layer 0, Linear, has a hook"):
+        rules.Trainer(hooked, name).step(batch)
+    with pytest.raises(ValueError, match="layer 2, Linear, has a (hook|weight that is computed from other)"):
+        rules.Trainer(pruned, name).step(batch)
 
 
 @pytest.mark.parametrize(

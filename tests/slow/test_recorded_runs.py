@@ -46,6 +46,12 @@ CHAIN = [
 ]
 
 
+SUITED = {  # networks of rules that want cells of their own
+    "eventprop": [HIDDEN, "--network.neuron.name=cuba_lif", "--network.neuron.options={}"],
+    "urbanczik_senn": ["--network.hidden=[]", "--network.readout={name: two_compartment, options: {reset: none}}"],
+}
+
+
 def machine() -> dict[str, str]:
     """What the bits depend on beside the code: libraries choose kernels and blocks by the processor."""
     capability = torch.backends.cpu.get_cpu_capability()
@@ -65,7 +71,8 @@ def suited(recipe: str) -> list[str]:
     """The network of a recipe, where it is another one than all others have."""
     if recipe in BITS:
         return [HIDDEN, *UNITS]
-    return CHAIN if recipe in RULES and "chain" in make(recipe).needs else [HIDDEN]
+    chain = recipe in RULES and "chain" in make(recipe).needs
+    return SUITED.get(recipe, CHAIN if chain else [HIDDEN])
 
 
 def digests(recipe: str, out: Path) -> dict[str, str]:

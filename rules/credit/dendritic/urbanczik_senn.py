@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Batch, Claim, Continues, Cost, Credit, CreditRule, Objective, Run
+from rules.diagnostics.as_drawn import as_drawn
 from rules.draws import uniform
 from rules.fields import check_fields
 from rules.forward import fold
@@ -20,7 +21,7 @@ from rules.objectives.labels import IGNORED, labels_by_step
 from rules.sites.admission import arranged
 from rules.sites.carried import Carried, begun, bytes_of
 from rules.sites.plain import require_plain
-from rules.sites.site import Site, placed, sites
+from rules.sites.site import Site, placed, sites, weighing
 from rules.spikes.surrogate import differentiating
 from rules.steps import counted
 
@@ -147,7 +148,8 @@ class UrbanczikSenn(CreditRule):
             meter.add(weight_operations=3 * len(x) * psp.numel(), random_bits=drawn)
         held = Carried((*ends, carry), ((psp,),), now.of)
         cost = meter.cost(forwards=1, backwards=0) + Cost(trace_bytes=bytes_of(held.traces))
-        return Credit(grads, state, loss, cost, held)
+        ill = tuple(as_drawn("UrbanczikSenn", weighing(sites(model)), [top.name], judged=False))
+        return Credit(grads, state, loss, cost, held, findings=ill)
 
     def followed(
         self,
@@ -232,7 +234,7 @@ def last(model: nn.Module) -> Site:
     """Return the last layer.
 
     Raises:
-        UnfitModel: where its soma is reset, it has no dendrite, or its cells hear each other.
+        UnfitModel: where its soma is reset or refractory, it has no dendrite, or its cells hear each other.
     """
     top = sites(model)[-1]
     neuron: Any = top.layer.cells.neuron
@@ -245,6 +247,11 @@ def last(model: nn.Module) -> Site:
         raise UnfitModel(
             f"the soma of {top.name} is reset, reset={neuron.reset!r}, and then its potential tells no rate: use "
             f"{type(neuron).__name__}(reset='none')"
+        )
+    if getattr(neuron, "t_refractory", 0.0):
+        raise UnfitModel(
+            f"the soma of {top.name} is refractory, t_refractory={neuron.t_refractory:g}, and is not free to tell a "
+            f"rate then: use {type(neuron).__name__}(reset='none', t_refractory=0.0)"
         )
     if top.recurrent is not None:
         raise UnfitModel(

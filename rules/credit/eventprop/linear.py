@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import is_dataclass
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from rules.local import differentiated
 from rules.models.admission import UnfitModel
 from rules.optional import time_step
+from rules.sites.firing import fires
 from rules.sites.site import Site
 from rules.spikes.surrogate import Surrogate, differentiating, heaviside
 
@@ -50,27 +52,21 @@ class Linear(NamedTuple):
         return torch.where(spikes > 0, self.after, v)
 
 
-def fires(site: Site) -> bool:
-    """Return whether the cells of a layer fire, by a step of theirs without input."""
-    with torch.no_grad(), differentiating(generator=torch.Generator().manual_seed(0)) as seen:
-        nothing = _nothing(site)
-        site.layer.cells.advance(nothing, site.rest(nothing)[0])  # type: ignore[operator]
-    return seen.used
-
-
 def linear(site: Site) -> Linear:
     """Return the step of a layer's spiking cells, found by trying some states.
 
     Raises:
         UnfitModel: for cells of other dynamics; says which, what was seen, and what fits.
     """
-    cells: Any = site.layer.cells
-    nothing = _nothing(site)
-    rest = site.rest(nothing)[0]
-    size = cells.unpacked(rest)
-    threshold = getattr(cells.neuron, "v_threshold", None)
+    cells: Any = copy.deepcopy(site.layer.cells)  # in double precision, in which small curvatures show
+    cells = cells.double() if isinstance(cells, nn.Module) else cells
+    weight = _nothing(site)
+    nothing = weight.double()
+    threshold = getattr(getattr(cells, "neuron", None), "v_threshold", None)
     if not isinstance(threshold, (int, float)):
-        raise _unfit(site, "whose threshold is not one number")
+        raise _unfit(site, "whose threshold is not one number, cells.neuron.v_threshold")
+    rest = cells.rest(nothing[None])[0]
+    size = cells.unpacked(rest)
     rng = torch.Generator().manual_seed(0)
     unit = float(threshold) - float(size[0].mean())
     noisy: list[bool] = []
@@ -88,6 +84,7 @@ def linear(site: Site) -> Linear:
 
     with torch.no_grad(), differentiating(spike=spike, generator=torch.Generator().manual_seed(0)):
         low = tuple(part + 0.2 * unit * (draw() - 0.5) for part in size)
+        low = (size[0] + unit * (1.8 * draw() - 1.0), *low[1:])  # from one way below rest to near the threshold
         local, other = differentiated(step, nothing, low), differentiated(step, nothing, size)
         quiet, below = step(nothing, low)
         resting = step(nothing, size)[1]
@@ -124,7 +121,7 @@ def linear(site: Site) -> Linear:
             torch.where(output > 0, 0.0, cells.unpacked(later)[0]), torch.where(output > 0, 0.0, wanted[0])
         ):
             raise _unfit(site, "which are refractory after a spike (t_refractory)")
-    return Linear(kept, driven, float(threshold), float(after.mean()), subtract, time_step(cells))
+    return Linear(kept.to(weight), driven.to(weight), float(threshold), float(after.mean()), subtract, time_step(cells))
 
 
 def step_of(site: Site) -> Linear | None:
@@ -157,7 +154,8 @@ def _close(a: Tensor, b: Tensor) -> bool:
 
 
 def _unfit(site: Site, what: str) -> UnfitModel:
-    kind = type(site.layer.cells.neuron).__name__
+    cells: Any = site.layer.cells
+    kind = type(getattr(cells, "neuron", cells)).__name__
     return UnfitModel(
         f"{site.name} is made of {kind}, {what}, and EventProp follows the times of spikes of linear cells: use "
         "cuba_lif, alpha_lif or lif with reset 'to_value' or 'subtract' and t_refractory=0, or rules.make('bptt')"

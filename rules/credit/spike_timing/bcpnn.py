@@ -15,6 +15,7 @@ from rules.credit.spike_timing.modulation import ahead
 from rules.credit.spike_timing.passing import Carried, Passed, begun, bytes_of, firing, inputs, passed, stepping
 from rules.credit.spike_timing.stdp import refuse_teacher
 from rules.credit.spike_timing.window import filtered
+from rules.diagnostics.as_drawn import as_drawn
 from rules.fields import at_least, check_fields
 from rules.metering import Meter
 from rules.models.admission import UnfitModel
@@ -22,7 +23,7 @@ from rules.objectives.labels import IGNORED, labels_by_step
 from rules.processes import divided, summed
 from rules.sites.admission import arranged
 from rules.sites.plain import require_plain
-from rules.sites.site import Site, sites
+from rules.sites.site import Site, sites, weighing
 from rules.spikes.surrogate import differentiating
 from rules.steps import counted
 
@@ -173,7 +174,9 @@ class BCPNN(CreditRule):
                 meter.add(weight_operations=(2 if self.tau_e else 1) * seen.entry.numel() * seen.cell.shape[2])
         carry = Carried(tuple(layer.carry for layer in layers), tuple(traces), now.of)
         cost = meter.cost(forwards=1, backwards=0) + Cost(trace_bytes=bytes_of((traces, tuple(after.values()))))
-        return Credit(grads, after, 0.0, cost, carry)
+        learning = weighing(self.learning(model))
+        ill = tuple(as_drawn("BCPNN", weighing(sites(model)), learning, judged=False)) if self.taught else ()
+        return Credit(grads, after, 0.0, cost, carry, findings=ill)
 
     def seen(self, layer: Passed, batch: Batch) -> Seen:
         """Return the activity that a layer learns from, without the input of biases, and where it counts."""

@@ -17,6 +17,7 @@ from rules.credit.spike_timing.modulation import BASELINES, fresh, modulated
 from rules.credit.spike_timing.passing import Carried, begun, bytes_of, firing, silence, stepping
 from rules.credit.spike_timing.scores import require_open, scored
 from rules.credit.spike_timing.stdp import refuse_teacher
+from rules.diagnostics.as_drawn import as_drawn
 from rules.errors import unknown
 from rules.fields import check_fields
 from rules.forward import fold, map_tensors
@@ -26,7 +27,7 @@ from rules.models.admission import UnfitModel
 from rules.sites.admission import arranged
 from rules.sites.plain import require_plain
 from rules.sites.reward import require_rewards
-from rules.sites.site import Site, placed, sites
+from rules.sites.site import Site, placed, sites, weighing
 from rules.spikes.surrogate import Surrogate, differentiating
 from rules.steps import counted
 
@@ -152,7 +153,10 @@ class EscapeNoise(CreditRule):
                 meter.add(weight_operations=len(x) * entries, random_bits=layer.output.numel())
         carry = Carried(tuple(layer.carry for layer in layers), tuple(traces), now.of)
         cost = meter.cost(forwards=1, backwards=0) + Cost(trace_bytes=bytes_of(traces))
-        return Credit(grads, third.state, third.loss, cost, carry)
+        classes = batch.targets is None or not batch.targets.is_floating_point()
+        learning = weighing(firing(model))
+        ill = tuple(as_drawn("EscapeNoise", weighing(places), learning, judged=True)) if classes else ()
+        return Credit(grads, third.state, third.loss, cost, carry, findings=ill)
 
     def _drawing(self, rng: torch.Generator) -> AbstractContextManager[Any]:
         return differentiating(spike=scored(self.surrogate, rng), generator=rng)  # type: ignore[arg-type]
@@ -171,7 +175,7 @@ def require_given_noise(site: Site) -> None:
         with torch.no_grad(), differentiating(spike=look, generator=rng):
             nothing = silence(site)
             site.layer.cells.advance(nothing, site.rest(nothing)[0])  # type: ignore[operator]
-    kind = type(site.layer.cells.neuron).__name__
+    kind = type(getattr(site.layer.cells, "neuron", site.layer.cells)).__name__
     remedy = (
         "use cells without noise, such as sandbox.LIF(), which get that of this rule, or "
         "sandbox.neurons.StochasticBinary()"

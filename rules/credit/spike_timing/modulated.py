@@ -25,6 +25,7 @@ from rules.credit.spike_timing.passing import (
 from rules.credit.spike_timing.stdp import refuse_teacher
 from rules.credit.spike_timing.voltage import Voltage
 from rules.credit.spike_timing.window import Term, Window
+from rules.diagnostics.as_drawn import as_drawn
 from rules.diagnostics.health import Finding
 from rules.errors import unknown
 from rules.fields import check_fields
@@ -32,7 +33,7 @@ from rules.metering import Meter
 from rules.sites.admission import arranged
 from rules.sites.plain import require_plain
 from rules.sites.reward import require_rewards
-from rules.sites.site import sites
+from rules.sites.site import sites, weighing
 from rules.spikes.surrogate import differentiating
 
 
@@ -106,7 +107,10 @@ class RewardSTDP(CreditRule):
         now = begun(batch.carry, self)
         grads: dict[str, Tensor] = {}
         traces: list[tuple[Tensor, ...]] = []
+        classes = batch.targets is None or not batch.targets.is_floating_point()
         found_ill: list[Finding] = []
+        if classes:
+            found_ill += as_drawn("RewardSTDP", weighing(places), weighing(firing(model)), judged=True)
         with torch.no_grad(), differentiating(generator=rng), Meter(model) as meter:
             layers = passed(places, x, now.model, batch.lengths, self.window.membranes)
             third = modulated(batch, layers[-1].output, self.baseline, self.memory, state)

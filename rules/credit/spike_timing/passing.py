@@ -17,8 +17,8 @@ from rules.optional import plain, time_step
 from rules.sites.carried import Carried as Carried
 from rules.sites.carried import begun as begun
 from rules.sites.carried import bytes_of as bytes_of
+from rules.sites.firing import fires as fires
 from rules.sites.site import Site, placed, sites
-from rules.spikes.surrogate import differentiating
 from rules.steps import counted
 
 
@@ -88,15 +88,6 @@ def firing(model: nn.Module) -> list[Site]:
             "spiking cells, such as neuron=sandbox.LIF()"
         )
     return found
-
-
-def fires(site: Site) -> bool:
-    """Return whether the cells of a layer fire, by a step of theirs without input."""
-    nothing = silence(site)
-    cells: Any = site.layer.cells
-    with torch.no_grad(), differentiating(generator=torch.Generator().manual_seed(0)) as seen:
-        cells.advance(nothing, site.rest(nothing)[0])
-    return seen.used
 
 
 def silence(site: Site) -> Tensor:

@@ -31,13 +31,14 @@ def diehl_cook(
 
     A spike at an input lifts the membrane of a cell by the weight, in mV; a spike of a cell lowers those of all others
     by `inhibition`, one step later. Threshold, reset and rest are 13, 5 and 0 mV; each threshold is learned. All
-    weights are at least 0; those of a cell add up to `drive` for each input. The weights of inhibition are fixed.
+    weights are at least 0; those of a cell add up to `drive` for each input, and a run does not scale them to a firing
+    rate. The weights of inhibition are fixed.
 
     The output is that of the cells, `[T, B, cells]`, and which of them stands for which class is found after learning:
     rules.make("stdp", objective="assignment", plasticity="normalised").
 
     Args:
-        shape: of a sample, (1, 28, 28) by default.
+        shape: of a sample; 28 by 28 pixels by default.
         classes: not used: classes are found afterwards.
         cells: number of cells, 100 by default.
         inhibition: what a spike takes from all other cells [mV], 120 by default.
@@ -81,4 +82,6 @@ def diehl_cook(
     )
     parts: list[nn.Module] = [nn.Flatten()] * (len(shape) > 1) + [synapse]
     layer = Layer(nn.Sequential(*parts) if len(parts) > 1 else synapse, Population(neuron, dt, lateral))
-    return Network([layer], shape)
+    network = Network([layer], shape)
+    network.classless = network.meant = True
+    return network

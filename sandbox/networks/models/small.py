@@ -71,7 +71,13 @@ def recurrent(
 
 
 def perceptron(
-    shape: tuple[int, ...], classes: int, hidden: Sequence[int] = (32,) * 7, *, activation: str = "tanh", seed: int = 0
+    shape: tuple[int, ...],
+    classes: int,
+    hidden: Sequence[int] = (32,) * 7,
+    *,
+    activation: str = "tanh",
+    gain: float = 1.0,
+    seed: int = 0,
 ) -> nn.Sequential:
     """Build dense layers with activations and orthogonal initial weights; no neurons, no time.
 
@@ -79,20 +85,30 @@ def perceptron(
         shape: of a sample.
         classes: number of outputs.
         hidden: units of each hidden layer, seven layers of 32 by default.
-        activation: "tanh" (weights drawn with a gain of 1) or "relu" (gain sqrt 2).
+        activation: "tanh" (weights drawn with a gain of 1), "relu" (gain sqrt 2) or "hardsigmoid" (gain 1).
+        gain: factor of the initial weights.
         seed: of the initial weights.
+
+    Raises:
+        ValueError: for another activation, and a gain that is not positive.
 
     >>> perceptron((1, 8, 8), 10, hidden=(32,))(torch.zeros(2, 1, 8, 8)).shape
     torch.Size([2, 10])
 
     Reference: Saxe, McClelland & Ganguli 2014 (arXiv 1312.6120), for the initial weights.
     """
-    active, gain = pick_activation(activation)
+    active, own = pick_activation(activation)
+    if not 0 < gain < math.inf:
+        raise ValueError(f"gain={gain}: give a factor of the initial weights, above 0")
     sizes = [math.prod(shape), *hidden, classes]
     parts: list[nn.Module] = [nn.Flatten()] if len(shape) > 1 else []
     for inputs, outputs in zip(sizes, sizes[1:], strict=False):
         parts += [nn.Linear(inputs, outputs), active()]
-    return drawn(nn.Sequential(*parts[:-1]), gain, seed)
+    network = drawn(nn.Sequential(*parts[:-1]), own, seed)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.mul_(gain)
+    return network
 
 
 def normalised(
@@ -147,6 +163,7 @@ def normalised(
 ACTIVATIONS: dict[str, tuple[Callable[[], nn.Module], float]] = {
     "tanh": (nn.Tanh, 1.0),
     "relu": (nn.ReLU, math.sqrt(2)),
+    "hardsigmoid": (nn.Hardsigmoid, 1.0),
 }
 
 

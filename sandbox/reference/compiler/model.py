@@ -178,7 +178,7 @@ class _Maker:
 
     def updated(self, code: str, free: float) -> dict[str, Node]:
         """Return the state after Brian2's statements, in a cell that is free (1) or refractory (0)."""
-        self.calls.count[0] = 0
+        self.calls.made[0] = 0
         env = {**self.env, "not_refractory": self.algebra.number(free)}
         if self.jumps is not None:
             env[self.jumps] = self.jumped(self.jumps)

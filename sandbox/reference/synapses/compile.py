@@ -24,6 +24,7 @@ def from_brian2_synapses(
     weight: str = "w",
     order: Mapping[str, int] | None = None,
     initial: Mapping[str, Any] | None = None,
+    delay: Any = None,
 ) -> CompiledSynapses:
     r"""Compile a credit rule from the equations and statements of synapses that Brian2 would run.
 
@@ -48,6 +49,7 @@ def from_brian2_synapses(
         order: of pathways within a step, by name; by default -1 for "pre" and 1 for "post".
         initial: initial values of other variables, as quantities, numbers in house units or text over the constants;
             0 otherwise. Parameters that are constant need one.
+        delay: refused, with what there is instead.
 
     Returns: A frozen dataclass, the credit of a `rules.LearningRule`.
 
@@ -71,6 +73,11 @@ def from_brian2_synapses(
 
     Reference: Stimberg, Goodman, Benichoux & Brette 2014 (doi 10.3389/fninf.2014.00006).
     """
+    if delay is not None:
+        raise ValueError(
+            f"delay={delay!r}: a rule sees spikes when they reach the synapse, and layers transmit without delay; "
+            "leave it out, or take rules.credit.eventprop.spike_times, whose delays are learned"
+        )
     constants = {name: quantity(name, value) for name, value in (namespace or {}).items()}
     house = {name: in_house(value) for name, value in constants.items()}
     rule = CompiledSynapses(

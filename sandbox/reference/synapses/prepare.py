@@ -97,7 +97,10 @@ def _check_initial(text: Text, given: Mapping[str, float], weight: str) -> None:
             raise unknown("variable in initial:", name, [each for each in text.variables if each != weight])
     for line in text.lines:
         if line.kind == "parameter" and line.flags and line.name not in given:
-            raise ValueError(f"{str(line)!r} has no value; give it in initial={{{line.name!r}: ...}}")
+            raise ValueError(
+                f"{str(line)!r} has no value; give it in initial={{{line.name!r}: ...}}. It is constant then: a "
+                "reward, such as dopamine, enters by rules.make('r_stdp'), which reads it from batch.targets"
+            )
 
 
 def _local(text: Text) -> set[str]:

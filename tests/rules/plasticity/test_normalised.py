@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -34,6 +34,7 @@ def drawn(shape, seed, low=-0.2, high=1.0):
     high=st.one_of(st.none(), st.floats(0.3, 2)),
 )
 def test_equals_a_loop_over_cells(seed, cells, inputs, total, high):
+    assume(total is None or high is None or total <= inputs * high)
     p = nn.Parameter(drawn((cells, inputs), seed, low=0.01))
     optimizer = Normalised(total, high=high, lr=0.5)([p])
     optimizer.settle()
@@ -175,7 +176,46 @@ def test_bounds_without_sums():
         rules.make("stdp", high=1.0)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("dtype", "precision"), [(torch.bfloat16, 2**-8), (torch.float16, 2**-11), (torch.float32, 1e-6)]
+)
+def test_sums_stay_in_every_precision(dtype, precision):
+    """Of weights that are rounded: half a unit in the last place each, and the band in which nothing is scaled."""
+    rng = torch.Generator().manual_seed(0)
+    p = nn.Parameter(torch.rand(3, 50, generator=rng).to(dtype))
+    optimizer, start = Normalised(lr=1.0)([p]), p.detach().float().sum(1)
+    for _ in range(12):
+        p.grad = torch.full_like(p, -0.02)
+        optimizer.step()
+        torch.testing.assert_close(p.detach().float().sum(1), start, rtol=6 * precision, atol=0)
+
+
+def test_small_weights_are_scaled_up():
+    p = nn.Parameter(torch.tensor([[1e-4, 3e-4]], dtype=torch.float16))
+    Normalised(total=1.0)([p])
+    torch.testing.assert_close(p.detach().float(), torch.tensor([[0.25, 0.75]]), rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"total": 10.0, "high": 1.0}, "total=10 with 6 weights between 0 and 1 for each cell, which sum up to 0 to 6"),
+        ({"total": 1.0, "low": 0.5}, "total=1 with 6 weights between 0.5 and inf for each cell, which sum up to 3 to"),
+    ],
+)
+def test_sums_that_bounds_do_not_reach(options, said):
+    with pytest.raises(ValueError, match=said):
+        Normalised(**options)([nn.Parameter(torch.rand(2, 6) + 0.5)])
+
+
+def test_transposed_convolutions_in_groups_are_refused():
+    model = nn.Sequential(nn.ConvTranspose2d(4, 6, 3, groups=2))
+    weights = weights_in_order(model)
+    with pytest.raises(ValueError, match="a transposed convolution in groups"):
+        Normalised().informed(weights.items(), None, weights)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_sum_that_is_nearly_0_keeps_the_weights(dtype):
     p = nn.Parameter(torch.tensor([[1.0, 1.0, 2.0]], dtype=dtype))
     optimizer = Normalised(lr=1.0)([p])

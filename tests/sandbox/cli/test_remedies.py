@@ -7,6 +7,8 @@ import pytest
 from sandbox.cli import main
 
 SHORT = ["--task", "yinyang", "--epochs", "1", "--task.options", "{train: 40, validation: 20, test: 20}"]
+SMALL = "{name: perceptron, options: {hidden: [100]}}"
+WIDE = "{name: perceptron, options: {hidden: [200, 200], activation: relu}}"
 SOMA = "{name: two_compartment, options: {reset: none}}"
 
 
@@ -19,10 +21,24 @@ def run(tmp_path, *options):
     [
         (
             ["--rule", "equilibrium_propagation"],
-            "as options: --encoder still --network.model perceptron",
-            ["--encoder", "still", "--network.model", "{name: perceptron, options: {hidden: [5]}}"],
+            f"as options: --encoder still --network.model '{SMALL}'",
+            ["--encoder", "still", "--network.model", SMALL],
         ),
-        (["--rule", "urbanczik_senn"], "as options: --network.readout '" + SOMA + "'", ["--network.readout", SOMA]),
+        (
+            ["--rule", "forward_forward"],
+            f"as options: --encoder still --network.model '{WIDE}'",
+            ["--encoder", "still", "--network.model", WIDE],
+        ),
+        (
+            ["--rule", "pepita"],
+            "as options: --encoder still --network.model perceptron",
+            ["--encoder", "still", "--network.model", "perceptron"],
+        ),
+        (
+            ["--rule", "urbanczik_senn"],
+            "as options: --network.hidden '[]' --network.readout '" + SOMA + "'",
+            ["--network.hidden", "[]", "--network.readout", SOMA],
+        ),
         (
             ["--rule", "stdp", "--rule.options", "{homeostasis: 0.1}"],
             "as options: --network.model diehl_cook, or --network.neuron own.py:Name",

@@ -11,7 +11,7 @@ import torch
 import rules
 import sandbox
 from sandbox.environments import Bandit, CartPole, Environment, Episodes, Gymnasium, Moved, learn, play
-from sandbox.neurons import LIF
+from sandbox.neurons import LIF, LeakyIntegrator
 
 
 def rng(seed=0):
@@ -225,6 +225,63 @@ def test_a_step_that_returns_a_plain_tuple():
 
     with pytest.raises(ValueError, match="the step of Loose returned a tuple: return sandbox.environments.Moved"):
         play(Loose(copies=2), net(), Episodes(number=1))
+
+
+class Broken(Bandit):
+    """A bandit whose step, or reset, is changed."""
+
+    def __init__(self, change=None, first=None):
+        super().__init__(copies=2)
+        self.change, self.first = change or {}, first
+
+    def reset(self, generator):
+        seen = super().reset(generator)
+        return seen if self.first is None else self.first
+
+    def step(self, action):
+        return super().step(action)._replace(**self.change)
+
+
+@pytest.mark.parametrize(
+    ("world", "said"),
+    [
+        (Broken({"ended": torch.zeros(2)}), "ended from the step of Broken is torch.float32: give torch.bool"),
+        (Broken({"ended": torch.zeros(2, dtype=torch.int64)}), "ended from the step of Broken is torch.int64"),
+        (
+            Broken({"reward": [0.0, 0.0]}),
+            r"reward from the step of Broken is a list: give a tensor, .* of shape \(2,\)",
+        ),
+        (Broken({"observation": torch.full((2, 1), torch.nan)}), "an observation from the step of Broken is NaN"),
+        (
+            Broken(first=torch.ones(2)),
+            r"what the reset of Broken returns has shape \(2,\), and its copies make it \(2, 1",
+        ),
+        (Broken(first=torch.full((2, 1), torch.inf)), "an observation from the reset of Broken is NaN or infinite"),
+    ],
+)
+def test_what_breaks_the_protocol_is_named(world, said):
+    with pytest.raises(ValueError, match=said):
+        play(world, net(), Episodes(number=1))
+
+
+def test_before_the_first_reward_no_credit_is_no_illness():
+    looking = rules.Trainer(net(), rules.make("r_stdp"), health=rules.Health(every=1))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        learn(Bandit((0.0, 0.0), copies=2, delay=2, loss=0.0), looking, Episodes(number=1, steps=5))
+    assert not [each for each in said if "without credit" in str(each.message)]
+
+
+def test_outputs_that_are_not_spikes_are_refused():
+    model = sandbox.build((1,), 2, (), LIF(), LeakyIntegrator())
+    with pytest.raises(ValueError, match="the last layer does not fire, and an action is that of the output with the"):
+        play(Bandit(copies=2), model, Episodes(number=1))
+
+
+def test_networks_of_double_precision_act_and_learn():
+    model = net().double()
+    assert play(Bandit(copies=2), model, Episodes(number=1)).shape == (1, 2)
+    assert learn(Bandit(copies=2), trainer(model), Episodes(number=1)).shape == (1, 2)
 
 
 def test_health_is_looked_at_within_an_episode():

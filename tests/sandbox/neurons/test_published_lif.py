@@ -21,7 +21,10 @@ from sandbox.neurons import (
     NILIF,
     PLIF,
     PSN,
+    EulerCubaLIF,
     MaskedPSN,
+    MultiIF,
+    MultiLIF,
     SlidingPSN,
 )  # fmt: skip
 from sandbox.reference.formulas import FORMULAS
@@ -56,6 +59,10 @@ def test_a_validation_compares_with_the_formula(name):
         KLIF(k=1.7, tau_mem=3.0),
         CPLIF(channels=60, weight=drawn(60), bias=0.1 * drawn(60, seed=1)),
         GLIF(steps=9, logits=drawn(16, 1)),
+        EulerCubaLIF(tau_mem=3.0, tau_syn=2.0, order="synapse_first", reset="subtract", strict=True),
+        EulerCubaLIF(tau_mem=4.0, tau_syn=1.5, order="jump_first", v_leak=0.2, v_reset=-0.3),
+        MultiLIF(tau_mem=4.0, r=3.0, v_leak=0.1, v_threshold=0.3, levels=3),
+        MultiIF(tau_mem=2.0, r=3.0, v_leak=0.1, v_threshold=0.3),
     ],
     ids=lambda cell: type(cell).__name__,
 )

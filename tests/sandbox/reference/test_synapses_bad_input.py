@@ -236,6 +236,15 @@ def test_bad_input_is_refused(case):
         make_it()
 
 
+def test_delays_are_sent_to_what_learns_them():
+    from sandbox.reference import from_brian2_synapses
+
+    with pytest.raises(
+        ValueError, match=r"delay='1\*ms': a rule sees spikes when they reach the synapse, .*spike_times"
+    ):
+        from_brian2_synapses("w : 1", on_pre="v_post += w", delay="1*ms")
+
+
 def test_neurons_are_sent_to_the_right_place():
     from sandbox.reference import from_brian2
 

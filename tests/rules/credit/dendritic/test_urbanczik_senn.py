@@ -201,6 +201,8 @@ def test_rates_and_models_that_do_not_fit_are_refused():
         UnfitModel, match=r"the soma of layers.0 is reset, reset='to_value', .*TwoCompartment\(reset='none"
     ):
         rule.confirm(net(cell=TwoCompartment()), given())
+    with pytest.raises(UnfitModel, match="the soma of layers.0 is refractory, t_refractory=5"):
+        rule.confirm(net(cell=TwoCompartment(reset="none", t_refractory=5.0)), given())
     with pytest.raises(
         UnfitModel, match=r"layers.0 is made of LeakyIntegrator, which has no dendrite: build the model"
     ):
