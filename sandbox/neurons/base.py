@@ -42,6 +42,11 @@ class Neuron(Cell):
         return None
 
     @property
+    def membrane(self) -> str:
+        """The variable that is the membrane."""
+        return "v"
+
+    @property
     def clamped(self) -> frozenset[str]:
         """The variables that are held while a cell is refractory, the step of its spike included.
 

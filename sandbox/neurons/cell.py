@@ -218,7 +218,7 @@ def _lasting(period: Value) -> bool:
     if isinstance(period, Tensor):
         learned = torch._C._are_functorch_transforms_active()
         return learned or bool(((period >= 0) & (period <= LONGEST)).all())
-    return 0 <= period <= LONGEST
+    return bool(0 <= period <= LONGEST)
 
 
 def _admit(cell: Cell) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
@@ -29,7 +30,7 @@ def with_equations(cell: Cell) -> Neuron:
 
 
 def run_brian2(
-    neuron: Neuron, currents: Tensor, dt: float, record: tuple[str, ...] = ("v",), periods: Tensor | None = None
+    neuron: Neuron, currents: Tensor, dt: float, record: tuple[str, ...] | None = None, periods: Tensor | None = None
 ) -> Trajectory:
     """Simulate a neuron in Brian2, in float64, with NumPy code and no compiler.
 
@@ -39,7 +40,7 @@ def run_brian2(
         neuron: the neuron.
         currents: `[T, N]` [nA], constant within each step (a TimedArray, read at the beginning of the step).
         dt: time step [ms].
-        record: variables to record at the end of each step, after the reset; ("v",) by default.
+        record: variables to record at the end of each step, after the reset; None for the membrane.
         periods: a refractory period [ms] for each cell, `[N]`; None for that of the neuron.
 
     Returns: A `Trajectory`, as from `sandbox.simulate`.
@@ -55,6 +56,7 @@ def run_brian2(
     """
     b2 = brian2()
     with_equations(neuron)
+    record = (neuron.membrane,) if record is None else record
     currents = currents.detach().to(torch.float64)
     steps, cells = currents.shape
     with plain_numpy(), proof_reading(neuron):
@@ -69,13 +71,15 @@ def run_brian2(
                 f"{name} of {neuron} is not a number in Brian2: the closed form of its scheme "
                 "'exact' divides by zero where two time constants are equal; move one of them by a part in 1000"
             )
-    return Trajectory(_raster(parts[2], steps, cells, dt) if neuron.threshold else variables["v"], variables, dt)
+    return Trajectory(
+        _raster(parts[2], steps, cells, dt) if neuron.threshold else variables[neuron.membrane], variables, dt
+    )
 
 
 def fire_in_brian2(neuron: Neuron, state: Any, dt: float) -> tuple[Tensor, dict[str, Tensor]]:
     """Apply Brian2's threshold and reset alone to states `[N]`, as they are after the integration.
 
-    Returns: The spikes `[N]` and every variable after the reset.
+    Returns: The spikes `[N]` and every variable after the reset, without those that Brian2 computes anew in each step.
     """
     b2 = brian2()
     with plain_numpy(), proof_reading(neuron):
@@ -83,7 +87,9 @@ def fire_in_brian2(neuron: Neuron, state: Any, dt: float) -> tuple[Tensor, dict[
         group.state_updater.active = False  # so the method is never used
         spikes = b2.SpikeMonitor(group)
         b2.Network(group, spikes).run(dt * b2.ms, namespace={})
-        after = {name: _plain(getattr(group, name), unit(neuron.units[name])) for name in evolving(neuron, state)}
+        anew = set(re.findall(r"^\s*(\w+)\s*=.*\(.*constant over dt.*\)", neuron.equations, re.MULTILINE))
+        names = [name for name in evolving(neuron, state) if name not in anew]
+        after = {name: _plain(getattr(group, name), unit(neuron.units[name])) for name in names}
     return _raster(spikes, 1, len(state[0]), dt)[0], after
 
 
@@ -97,6 +103,8 @@ def make_group(
     for name, values in {"current": currents, **drawn(neuron, state, currents)}.items():
         symbol = unit(neuron.units[name])
         physical[f"stored_{name}"] = b2.TimedArray(values.numpy() * symbol, dt=dt * b2.ms)
+        if name in thrown(neuron):
+            continue
         lines.append(f"{name} = stored_{name}(t, i) : {base(symbol)} (constant over dt)")
     if periods is not None:
         lines.append("period_of_cell : second (constant)")
@@ -110,6 +118,7 @@ def make_group(
         namespace=physical,
         dt=dt * b2.ms,
     )
+    throw(group, neuron)
     for name in evolving(neuron, state):
         setattr(group, name, getattr(state, name).numpy() * unit(neuron.units[name]))
     if periods is not None:
@@ -146,6 +155,50 @@ def drawn(neuron: Neuron, state: Any, currents: Tensor) -> dict[str, Tensor]:
         name: torch.stack([DRAWS[kind](key, currents[0], stream) for key in keys])
         for stream, (name, kind) in enumerate(neuron.draws.items())
     }
+
+
+def thrown(neuron: Neuron) -> list[str]:
+    """Return the draws that the texts of a neuron call for themselves, `xi`, `rand()` and `randn()`, in their order."""
+    declared = getattr(neuron, "recipe", {"draws": neuron.draws})["draws"]
+    return [name for name in neuron.draws if name not in declared]
+
+
+def throw(group: Any, neuron: Neuron) -> None:
+    """Let a group read the stored draws where its texts call for random numbers, in the order of the compiler."""
+    names = thrown(neuron)
+    if not names:
+        return
+    called = [name for name in names if not name.startswith("xi")]
+    runners = [group.subexpression_updater, group.state_updater, *group.thresholder.values(), *group.resetter.values()]
+    for runner in filter(None, runners):
+        runner.update_abstract_code(run_namespace={})
+        count = len(re.findall(CALL, _without_noise(runner)))
+        _redirect(runner, called[:count])
+        called = called[count:]
+
+
+CALL = r"\brandn?\(\)"
+
+
+def _without_noise(runner: Any) -> str:
+    return "\n".join(line for line in str(runner.abstract_code).splitlines() if not line.startswith("xi"))
+
+
+def _redirect(runner: Any, names: Sequence[str]) -> None:
+    """Replace the calls in the code of a runner, each time that it is made, by stored draws of these names."""
+    original = runner.update_abstract_code
+
+    def update(*args: Any, **kwargs: Any) -> None:
+        original(*args, **kwargs)
+        waiting, lines = list(names), []
+        for line in str(runner.abstract_code).splitlines():
+            noise = [line.split("=")[0].strip()] if line.startswith("xi") else waiting
+            for _ in re.findall(CALL, line):
+                line = re.sub(CALL, f"stored_{noise.pop(0)}(t, i)", line, count=1)
+            lines.append(line)
+        runner.abstract_code = "\n".join(lines)
+
+    runner.update_abstract_code = update
 
 
 def unit(text: str) -> Any:

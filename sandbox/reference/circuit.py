@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from sandbox.neurons.base import Neuron
-from sandbox.reference.brian import base, drawn, evolving, unit
+from sandbox.reference.brian import base, drawn, evolving, throw, thrown, unit
 from sandbox.reference.need import brian2
 
 SLOTS = ("drive", "update", "threshold", "clear", "synapses", "reset", "output")  # of each layer, in this order
@@ -26,9 +27,9 @@ def circuit(layers: Sequence[Dense], x: NDArray[np.float64], dt: float) -> Any:
     objects: list[Any] = [source]
     for number, layer in enumerate(layers):
         cells = _cells(f"cells_{number}", layer, steps, samples, clock)
-        objects += [cells, _synapses(f"weights_{number}", source, cells, layer.weight, "feed")]
+        objects += [cells, _synapses(f"weights_{number}", source, cells, layer, layer.weight, "feed")]
         if layer.recurrent is not None:
-            objects.append(_synapses(f"recurrent_{number}", cells, cells, layer.recurrent, "heard"))
+            objects.append(_synapses(f"recurrent_{number}", cells, cells, layer, layer.recurrent, "heard"))
         objects.append(_monitor(f"outputs_{number}", cells))
         source = cells
     network = b2.Network(objects)
@@ -50,14 +51,17 @@ def _cells(name: str, layer: Dense, steps: int, samples: int, clock: Any) -> Any
     """Build a population at rest, copied for each sample, with a scheduling slot for each part of its step."""
     group = _group(name, layer, steps, samples, clock)
     group.state_updater.when = f"update_{name}"
-    group.run_regularly("feed = 0*amp\nheard = 0*amp", when=f"clear_{name}")
+    feed, heard = private(layer.neuron, "feed"), private(layer.neuron, "heard")
+    group.namespace["unit_of_input"] = unit(layer.neuron.units["current"])
+    group.run_regularly(f"{feed} = 0*unit_of_input\n{heard} = 0*unit_of_input", when=f"clear_{name}")
     for thresholder in group.thresholder.values():
         thresholder.when = f"threshold_{name}"
     for resetter in group.resetter.values():
         resetter.when = f"reset_{name}"
     if not layer.neuron.spiking:
-        group.namespace["unit_of_v"] = unit(layer.neuron.units["v"])
-        group.run_regularly("output = v / unit_of_v", when=f"output_{name}")
+        v, output = layer.neuron.membrane, private(layer.neuron, "output")
+        group.namespace["unit_of_membrane"] = unit(layer.neuron.units[v])
+        group.run_regularly(f"{output} = {v} / unit_of_membrane", when=f"output_{name}")
     return group
 
 
@@ -66,18 +70,22 @@ def _group(name: str, layer: Dense, steps: int, samples: int, clock: Any) -> Any
     neuron, count = layer.neuron, samples * len(layer.bias)
     start = neuron.initial_state((samples, len(layer.bias)), torch.zeros((), dtype=torch.float64))
     physical, own = _parameters(layer, samples)
+    of = base(unit(neuron.units["current"]))
+    feed, heard, bias, output = (private(neuron, each) for each in ("feed", "heard", "bias", "output"))
     lines = [
         neuron.equations,
-        "current = feed + heard + bias : amp",
-        "feed : amp",
-        "heard : amp",
-        "bias : amp (constant)",
+        f"current = {feed} + {heard} + {bias} : {of}",
+        f"{feed} : {of}",
+        f"{heard} : {of}",
+        f"{bias} : {of} (constant)",
     ]
     lines += [f"{name} : {base(values)} (constant)" for name, values in own.items()]
-    lines += ["output : 1"] * (not neuron.spiking)
+    lines += [f"{output} : 1"] * (not neuron.spiking)
     for draw, values in drawn(neuron, start, torch.zeros(steps, count, dtype=torch.float64)).items():
         symbol = unit(neuron.units[draw])
         physical[f"stored_{draw}"] = b2.TimedArray(values.numpy() * symbol, dt=clock.dt)
+        if draw in thrown(neuron):
+            continue
         lines.append(f"{draw} = stored_{draw}(t, i) : {base(symbol)} (constant over dt)")
     group = b2.NeuronGroup(
         count,
@@ -90,10 +98,15 @@ def _group(name: str, layer: Dense, steps: int, samples: int, clock: Any) -> Any
         clock=clock,
         name=name,
     )
+    throw(group, neuron)
     initial = {
         name: getattr(start, name).flatten().numpy() * unit(neuron.units[name]) for name in evolving(neuron, start)
     }
-    for variable, values in {**initial, **own, "bias": np.tile(layer.bias, samples) * b2.nA}.items():
+    for variable, values in {
+        **initial,
+        **own,
+        bias: np.tile(layer.bias, samples) * unit(neuron.units["current"]),
+    }.items():
         setattr(group, variable, values)
     return group
 
@@ -111,7 +124,7 @@ def _parameters(layer: Dense, samples: int) -> tuple[dict[str, Any], dict[str, A
     return shared, own
 
 
-def _synapses(name: str, source: Any, target: Any, weight: NDArray[np.float64], into: str) -> Any:
+def _synapses(name: str, source: Any, target: Any, layer: Dense, weight: NDArray[np.float64], into: str) -> Any:
     """Connect two groups with weights `[post, pre]`, copied for each sample, into the target's `feed` or `heard`.
 
     A spike adds its weight when it arrives; the analog output of cells that never fire is weighted and summed in every
@@ -119,7 +132,9 @@ def _synapses(name: str, source: Any, target: Any, weight: NDArray[np.float64], 
     """
     b2 = brian2()
     fires = bool(source.thresholder)
-    model = "weight : amp" + ("" if fires else f"\n{into}_post = weight * output_pre : amp (summed)")
+    symbol, into = unit(layer.neuron.units["current"]), private(layer.neuron, into)
+    of = base(symbol)
+    model = f"weight : {of}" + ("" if fires else f"\n{into}_post = weight * {_output(source)}_pre : {of} (summed)")
     on_pre = f"{into}_post += weight" if fires else None
     synapses = b2.Synapses(source, target, model, on_pre=on_pre, clock=target.clock, name=name)
     if fires:
@@ -129,15 +144,29 @@ def _synapses(name: str, source: Any, target: Any, weight: NDArray[np.float64], 
     post, pre = (index.ravel() for index in np.indices(weight.shape))
     sample = np.arange(len(target) // len(weight))[:, None]
     synapses.connect(i=(sample * weight.shape[1] + pre).ravel(), j=(sample * len(weight) + post).ravel())
-    synapses.weight = np.tile(weight.ravel(), len(sample)) * b2.nA
+    synapses.weight = np.tile(weight.ravel(), len(sample)) * symbol
     return synapses
+
+
+def _output(source: Any) -> str:
+    """Return the name of the variable that a group of cells without spikes puts out, the one of `private`."""
+    names = (name for name in source.user_equations.names if re.fullmatch("output_*", name))
+    found: str = max(names, key=len)
+    return found
+
+
+def private(neuron: Neuron | None, name: str) -> str:
+    """Return a name of ours in a group, with underscores behind it where the neuron has that name."""
+    while neuron is not None and (name in neuron.units or re.search(rf"\b{name}\b", neuron.equations)):
+        name += "_"
+    return name
 
 
 def _monitor(name: str, cells: Any) -> Any:
     b2 = brian2()
     if cells.thresholder:
         return b2.SpikeMonitor(cells, name=name)
-    return b2.StateMonitor(cells, "output", record=True, when="end", clock=cells.clock, name=name)
+    return b2.StateMonitor(cells, _output(cells), record=True, when="end", clock=cells.clock, name=name)
 
 
 Matrix = NDArray[np.float64]

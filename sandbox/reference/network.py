@@ -163,7 +163,8 @@ def _recorded(monitor: Any, steps: int, samples: int, dt: float) -> Tensor:
     """Return the recording of a monitor, `[T, B, unit]`."""
     b2 = brian2()
     if isinstance(monitor, b2.StateMonitor):
-        seen = np.asarray(monitor.output).T.copy()
+        (name,) = monitor.record_variables
+        seen = np.asarray(getattr(monitor, name)).T.copy()
     else:
         seen = np.zeros((steps, len(monitor.source)))
         seen[np.rint(np.asarray(monitor.t / b2.ms) / dt).astype(int), np.asarray(monitor.i)] = 1.0

@@ -68,10 +68,13 @@ class Calls(NamedTuple):
     """The draws that replace calls of `rand()` and `randn()`."""
 
     kinds: dict[str, str]  # name of the draw -> "uniform" or "normal"
+    made: list[int]  # calls so far; a text that is built again begins at 0 again, and draws the same
 
     def drawn(self, function: str, name: str | None) -> str:
         """Return a name for a new draw."""
-        name = name or f"{function}_{len(self.kinds) + 1}"
+        if name is None:
+            self.made[0] += 1
+            name = f"{function}_{self.made[0]}"
         self.kinds[name] = RANDOM[function]
         return name
 

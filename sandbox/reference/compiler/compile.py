@@ -140,7 +140,7 @@ def _compiled(
     extra = [f"{input} : {grammar.unit(input_unit)} (constant)"] * (input is not None and input not in declared)
     extra += [f"{name} : 1 (constant)" for name in drawn]
     reads = updater.mentioned(text) | names_of_starts(held.initial)
-    inputs = [input] * (input is not None)
+    inputs = [] if input is None else [input]
     found = {name: value for name, value in held.namespace.items() if name in reads or namespace != "caller"}
     updater.check_names(text, found, [*inputs, *drawn])
     used = {name: quantity(name, value) for name, value in found.items() if name in reads}
@@ -158,6 +158,7 @@ def _compiled(
     values = {name: every[name] for name in used}
     units = {name: text_of(b2.get_dimensions(value)) for name, value in used.items()}
     units |= {name: text_of(step.dimensions[name]) for name in (*model.variables, *inputs) if name in step.dimensions}
+    units |= dict.fromkeys(model.draws, "1")
     starts = {
         name: start_of(name, value, model.variables, used) for name, value in held.initial.items() if name not in own
     }

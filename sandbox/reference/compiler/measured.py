@@ -24,7 +24,7 @@ def swing_of(neuron: Any) -> float:
     if model.above is None:
         return 1.0
     read = set().union(*(side.names() for side in model.above))
-    if read & (CLOCKS | neuron.draws.keys()):
+    if read & CLOCKS or decided_by_draws(neuron):
         return 1.0
     with torch.no_grad():
         state = _start(neuron, 1)
@@ -32,9 +32,15 @@ def swing_of(neuron: Any) -> float:
     return distance if distance and math.isfinite(distance) else 1.0
 
 
+def decided_by_draws(neuron: Any) -> bool:
+    """Return whether a random number stands in the threshold."""
+    return any(side.names() & neuron.draws.keys() for side in neuron.model.above or ())
+
+
 def rheobase_of(neuron: Any) -> float:
     """Return the smallest constant input that doubles the spikes of a silent run and adds one; the swing if none does.
 
+    Where a draw decides, the input that adds a spike in one of 20 steps.
     Of a neuron without a threshold, the input that moves the membrane by the swing.
     """
     if not neuron.heeds:
@@ -67,9 +73,12 @@ def _enough(neuron: Any, currents: Tensor) -> Tensor:
             total = total + output
     if neuron.model.above is None:
         moved = (output - output[:1]).abs().flatten(1).mean(1)
-        return moved[1:] >= neuron.swing
+        reached: Tensor = moved[1:] >= neuron.swing
+        return reached
     count = total.flatten(1).mean(1)
-    return count[1:] >= 2 * count[0] + 1
+    more = STEPS / 20 if decided_by_draws(neuron) else count[0] + 1
+    doubled: Tensor = count[1:] >= count[0] + more
+    return doubled
 
 
 def _start(neuron: Any, samples: int) -> Any:

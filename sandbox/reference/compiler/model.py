@@ -119,7 +119,7 @@ class _Maker:
     ) -> None:
         self.algebra = algebra
         self.text, self.refractory = text, text.refractory is not None
-        self.calls = Calls(dict(draws))
+        self.calls = Calls(dict(draws), [0])
         self.smooth: dict[str, bool] = {}  # whether a variable grows too slowly to overflow in a step
         self.lines = {line.name: line for line in text.lines}
         held = [line.name for line in text.lines if _held(line)]
@@ -178,6 +178,7 @@ class _Maker:
 
     def updated(self, code: str, free: float) -> dict[str, Node]:
         """Return the state after Brian2's statements, in a cell that is free (1) or refractory (0)."""
+        self.calls.made[0] = 0
         env = {**self.env, "not_refractory": self.algebra.number(free)}
         if self.jumps is not None:
             env[self.jumps] = self.jumped(self.jumps)

@@ -239,7 +239,8 @@ class CompiledNeuron(Neuron):
             return start if isinstance(start, NUMBER) or like is None else start.to(like)
         formula = parse(undrawn(start), symbols())
         if not formula.names - self.parameters.keys():
-            return formula(self.parameters)  # type: ignore[no-any-return]
+            value = formula(self.parameters)
+            return value.to(like) if isinstance(value, Tensor) and like is not None else value
         every = torch.zeros(shape, dtype=torch.float64, device=None if like is None else like.device)
         key, stream = (
             torch.zeros((), dtype=torch.int64, device=every.device),

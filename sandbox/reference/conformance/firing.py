@@ -66,7 +66,8 @@ def _states(neuron: Neuron) -> tuple[Any, int]:
     rng = torch.Generator().manual_seed(0)
     rest = neuron.initial_state((60,), torch.zeros(1, dtype=torch.float64))
     bound = threshold_of(neuron, rest)
-    name, level = bound or ("v", torch.as_tensor(rest.v + neuron.swing, dtype=torch.float64))
+    membrane = getattr(rest, neuron.membrane)
+    name, level = bound or (neuron.membrane, torch.as_tensor(membrane + neuron.swing, dtype=torch.float64))
     hair = HAIR * torch.clamp(level[0].abs(), min=1e-3)
     near = level[:1] + hair * torch.tensor([0.0, 1.0, -1.0], dtype=torch.float64)
     count = 3 if bound and not neuron.draws else 0

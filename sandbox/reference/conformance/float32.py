@@ -72,7 +72,7 @@ def _count(trial: Trial, kept: Tensor) -> float:
 
 def _voltage(trial: Trial, a: Trajectory, b: Trajectory) -> Tensor:
     """Return the RMSE of each cell, as a share of the range of the membrane under its stimulus."""
-    v, w = a.variables["v"].double(), b.variables["v"]
+    v, w = a.variables[trial.neuron.membrane].double(), b.variables[trial.neuron.membrane]
     until = first_step(a.spikes != b.spikes) if trial.neuron.spiking else torch.full((v.shape[1],), len(v))
     counted = torch.arange(len(v))[:, None] < until
     rmse = (torch.where(counted, (v - w) ** 2, 0.0).sum(0) / until.clamp(min=1)).sqrt()

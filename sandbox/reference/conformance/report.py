@@ -126,7 +126,9 @@ class ConformanceReport:
         """Plot voltages, their difference, spikes, and errors against dt, as a matplotlib figure."""
         from sandbox.reference.conformance.figures import conformance_figure
 
-        return conformance_figure(self.evidence, self.neuron.units["v"], self.tolerance)
+        return conformance_figure(
+            self.evidence, self.neuron.units[getattr(self.neuron, "membrane", "v")], self.tolerance
+        )
 
     def __str__(self) -> str:
         rows = [

@@ -111,7 +111,7 @@ def _finite(trial: Trial, theirs: Trajectory, ours: Trajectory) -> Check:
 
 def _traces(trial: Trial, theirs: Trajectory, ours: Trajectory) -> list[Trace]:
     kept = min(len(trial.currents), 2000)
-    column = trial.cells // 2
+    column, membrane = trial.cells // 2, trial.neuron.membrane
     rows = []
     for name, of in trial.blocks():
         at = of.start + column
@@ -120,7 +120,11 @@ def _traces(trial: Trial, theirs: Trajectory, ours: Trajectory) -> list[Trace]:
                 name,
                 *(
                     x[:kept].numpy().copy()
-                    for x in (ours.t, trial.currents[:, at], theirs.variables["v"][:, at], ours.variables["v"][:, at])
+                    for x in (
+                        ours.t,
+                        trial.currents[:, at],
+                        *(run.variables[membrane][:, at] for run in (theirs, ours)),
+                    )
                 ),
             )
         )

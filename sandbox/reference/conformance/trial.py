@@ -60,8 +60,9 @@ class Trial:
 
         def step(current: Tensor, state: Any) -> tuple[tuple[Tensor, ...], Any]:
             spikes, state = self.neuron.step(current, state, self.dt)
-            sign = 2.0 * torch.randint(2, state.v.shape, generator=rng) - 1
-            state = state._replace(v=state.v + by * sign * torch.clamp(state.v.abs(), min=swing))
+            v = getattr(state, self.neuron.membrane)
+            sign = 2.0 * torch.randint(2, v.shape, generator=rng) - 1
+            state = state._replace(**{self.neuron.membrane: v + by * sign * torch.clamp(v.abs(), min=swing)})
             return (spikes, *(getattr(state, name) for name in self.record)), state
 
         with torch.no_grad():

@@ -110,7 +110,9 @@ def validate(
     for name in record or ():
         if name not in evolving(neuron, state):
             raise unknown(f"variable of {type(neuron).__name__}", name, evolving(neuron, state) or variables(state))
-    trial = Trial(neuron, currents, dt, stimuli, tuple(dict.fromkeys(("v", *(record or evolving(neuron, state))))))
+    trial = Trial(
+        neuron, currents, dt, stimuli, tuple(dict.fromkeys((neuron.membrane, *(record or evolving(neuron, state)))))
+    )
     evidence = Evidence()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about a coarse dt, whose effect the checks measure

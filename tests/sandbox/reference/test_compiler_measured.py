@@ -67,6 +67,11 @@ def test_the_rheobase_of_a_membrane_moves_it_by_its_swing():
     assert cell.rheobase == pytest.approx(0.5, rel=1e-3)
 
 
+def test_the_rheobase_of_a_random_threshold_adds_a_spike_in_one_of_twenty_steps():
+    cell = from_brian2("dv/dt = (-v + Mohm*current)/tau : volt", "rand() < v/(50*mV)", namespace=TAU)
+    assert cell.rheobase == pytest.approx(2.5, rel=0.3)
+
+
 def test_a_cell_that_never_fires_has_its_swing():
     cell = from_brian2("dv/dt = (-v + 0*mV*current/nA)/tau : volt", **LEAKY, namespace=TAU)
     assert cell.rheobase == cell.swing == 15.0

@@ -1,0 +1,87 @@
+"""Compiled neurons of any noise, membrane, input and name pass the checks of neurons and of networks against Brian2."""
+
+from __future__ import annotations
+
+import brian2 as b2
+import pytest
+import torch
+
+from sandbox.networks.build import build
+from sandbox.reference import from_brian2, validate
+from sandbox.reference.network import to_brian2
+
+SPACE = {"tau": 10 * b2.ms, "R": 10 * b2.Mohm}
+LEAKY = "dv/dt = (-v + R*current)/tau : volt"
+NEURONS = {
+    "noise": {"equations": "dv/dt = (-v + R*current)/tau + 2*mV*xi/tau**.5 : volt", "method": "euler"},
+    "noise and another": {
+        "equations": "dv/dt = (-v + R*current + w)/tau + 2*mV*xi_1/tau**.5 : volt\ndw/dt = -w/tau + mV*xi_2/tau**.5 : volt",
+        "method": "heun",
+    },
+    "a draw in the threshold": {"equations": LEAKY, "threshold": "rand() < v/(50*mV)", "method": "exact"},
+    "a draw for each step, refractory": {
+        "equations": "dv/dt = (-v + R*current + noise)/tau : volt (unless refractory)\n"
+        "noise = 3*mV*randn() : volt (constant over dt)",
+        "refractory": "2*ms",
+        "method": "euler",
+    },
+    "a draw in the equation, refractory": {
+        "equations": "dv/dt = (-v + R*current)/tau : volt (unless refractory)\ndw/dt = (v - w)/tau + mV*xi/tau**.5 : volt",
+        "refractory": "2*ms",
+        "method": "euler",
+    },
+    "draws that are declared": {
+        "equations": "dv/dt = (-v + R*current + 3*mV*dice)/tau : volt",
+        "draws": {"dice": "normal"},
+        "method": "exact",
+    },
+    "a membrane V": {
+        "equations": "dV/dt = (-V + R*current)/tau : volt",
+        "threshold": "V > 15*mV",
+        "reset": "V = 0*mV",
+        "method": "exact",
+    },
+    "an input in volt": {"equations": "dv/dt = (-v + current)/tau : volt", "input_unit": "volt", "method": "exact"},
+    "an input of a plain number": {
+        "equations": "dv/dt = (-v + I*mV)/tau : volt",
+        "input": "I",
+        "input_unit": "1",
+        "method": "exact",
+    },
+    "names of ours": {
+        "equations": "dv/dt = (-v + R*current + bias + feed*mV*heard*output)/tau : volt\ndfeed/dt = (1 - feed)/tau : 1\n"
+        "dheard/dt = -heard/tau : 1\ndoutput/dt = -output/tau : 1",
+        "namespace": {**SPACE, "bias": 1 * b2.mV},
+        "method": "euler",
+        "initial": {"heard": 1.0, "output": 1.0},
+    },
+}
+
+
+def make(name, **more):
+    return from_brian2(**{"threshold": "v > 15*mV", "reset": "v = 0*mV", "namespace": SPACE, **NEURONS[name], **more})
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_it_is_that_of_brian2(name):
+    report = validate(make(name), duration=60.0, cells=2, tiers=("same_scheme",))
+    assert report.passed, str(report)
+
+
+def test_another_draw_is_caught():
+    """The check compares draws too: of another stream every spike train differs."""
+    neuron = make("a draw in the threshold")
+    neuron.model.draws["rand_1"] = "normal"
+    assert not validate(neuron, duration=60.0, cells=2, tiers=("same_scheme",)).passed
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_a_network_of_it_is_that_of_brian2(name):
+    """As hidden layer, recurrent, and as read-out that never fires."""
+    silent = {"threshold": None, "reset": None, "refractory": None}
+    readout = make(name, **silent) if "refractory" not in NEURONS[name] else None
+    network = build(shape=(6,), classes=3, hidden=(8, "5r"), neuron=make(name), readout=readout, dt=0.5, seed=1)
+    x = 5.0 * (torch.rand(40, 2, 6, generator=torch.Generator().manual_seed(0)) < 0.5).double()
+    report = to_brian2(network).compare(x)
+    assert report.passed, str(report)
+    assert report.spikes[0] > 0
