@@ -35,7 +35,7 @@ class Scheme:
 
     Attributes:
         meaning: in words.
-        dt: time step [ms] if none is given; None if there is no usual one.
+        dt: time step [ms] if none is given; None where exporters have none.
         strict: whether cells fire at v > v_threshold only, not at equality.
         euler: whether decays are `1 - dt / tau`, in place of `exp(-dt / tau)`.
         order: of synapse and membrane in a step of Euler (`sandbox.EulerCubaLIF`); empty for the exact solution.

@@ -71,7 +71,7 @@ def wired(graph: Any) -> Wiring:
     for source, target in edges:
         for name in (source, target):
             if name not in nodes:
-                raise ValueError(f"the edge {source!r} -> {target!r} names {name!r}, and there is no such node")
+                raise ValueError(f"the edge {source!r} -> {target!r} names {name!r}, which is not among its nodes")
     for name, node in nodes.items():
         if type(node).__name__ not in (*KNOWN, "Identity"):
             raise ValueError(

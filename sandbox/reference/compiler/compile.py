@@ -98,6 +98,8 @@ def from_brian2(
         namespace=callers(namespace, 1),
         initial=dict(initial or {}),
     )
+    if input not in (initial or {}):
+        held.initial.pop(str(input), None)  # a group has a value of its input, which every step brings anew
     own = brought(held.namespace, functions)
     with grammar.calling({behind(name): each.arity for name, each in own.items()}):
         return _compiled(

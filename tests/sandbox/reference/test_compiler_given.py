@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 
 import brian2 as b2
@@ -215,3 +216,14 @@ def test_the_surrogate_is_that_of_the_deciding_difference(threshold, v, w, throu
     u = torch.tensor(distance, requires_grad=True)
     neuron.surrogate.spike(u).backward()
     assert grads[through] == pytest.approx(float(u.grad))
+
+
+def test_the_input_of_a_group_has_a_value_there_and_is_given_to_every_step_here():
+    group = b2.NeuronGroup(3, "dv/dt = (I - v) / (10*ms) : volt\nI : volt", method="exact")
+    group.I = 20 * b2.mV
+    neuron = from_brian2(group, input="I", input_unit="volt")
+    current = torch.tensor([0.0, 10.0, 20.0], dtype=torch.float64)
+    _, state = neuron.step(current, neuron.initial_state((3,), current), 10.0)
+    torch.testing.assert_close(state.v, -current * math.expm1(-1.0), rtol=1e-12, atol=0)
+    with pytest.raises(ValueError, match="unknown variable in initial: 'I'"):
+        from_brian2(group, input="I", input_unit="volt", initial={"I": 1 * b2.mV})
