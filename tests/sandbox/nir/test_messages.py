@@ -140,7 +140,10 @@ class TestEdges:
         refused(given, r"node 'w' leads back to 'if', of shape \(2, 3\): flatten in front of it")
 
     def test_an_edge_to_nowhere(self):
-        refused(graph(neuron(), [*line("lif"), ("lif", "off")]), "the edge 'lif' -> 'off' names 'off', and there is no")
+        refused(
+            graph(neuron(), [*line("lif"), ("lif", "off")]),
+            "the edge 'lif' -> 'off' names 'off', which is not among its nodes",
+        )
 
     def test_an_edge_twice(self):
         refused(graph(neuron(), [*line("lif"), ("input", "lif")]), "the edge 'input' -> 'lif' is there twice")
