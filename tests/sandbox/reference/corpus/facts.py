@@ -1,0 +1,120 @@
+"""Reads the models of this folder: each is what Brian2 takes, as text, and where it was published.
+
+A table `[[model]]` has
+
+    name, source      what it is and where it stands
+    equations         as for brian2.NeuronGroup; threshold, reset, refractory, method and events likewise, where it has them
+    as_equations      true where the source makes brian2.Equations of the text
+    constants         text such as "10 * ms", or numbers
+    initial           numbers, text as in Brian2, or a list with a value for each of the eight cells
+    signals           TimedArrays: values [n] or [n, 8] in SI units of `unit`, each for `dt`
+    links             variables of another group: its equations, constants and initial values, and which variable
+    input, drive      parameter that is the input of the cells, and the scale of the stored input of the test
+    jumps, drive      variable that synapses add to, and the scale of what the test adds
+    functions         functions of the source's own, by name, as in `OWN`
+    dt                time step [ms]; 0.1 if none is given
+    quiet             why nothing fires in the test, of a model with a threshold
+    rounding          [bound, reason]: how far rounding errors grow in the test, relative to the largest value
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import brian2 as b2
+import numpy as np
+
+from sandbox.reference.compiler.constants import quantity
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FOLDER = Path(__file__).parent
+CELLS = 8
+
+
+class Facts(NamedTuple):
+    """A model as its source has it."""
+
+    name: str
+    source: str
+    family: str
+    equations: str
+    threshold: str | None = None
+    reset: str | None = None
+    refractory: Any = None
+    method: Any = None
+    events: dict[str, Any] = {}
+    as_equations: bool = False
+    constants: dict[str, Any] = {}
+    initial: dict[str, Any] = {}
+    signals: dict[str, Any] = {}
+    links: dict[str, Any] = {}
+    functions: list[str] = []
+    input: Any = None
+    jumps: Any = None
+    drive: Any = 1.0
+    dt: float = 0.1
+    quiet: str | None = None
+    rounding: Any = None
+
+    @property
+    def has_ode(self) -> bool:
+        """Whether it has a differential equation."""
+        return bool(b2.Equations(self.equations).diff_eq_names)
+
+    @property
+    def text(self) -> Any:
+        """The equations as the source hands them to Brian2."""
+        return b2.Equations(self.equations) if self.as_equations else self.equations
+
+    def period(self) -> Any:
+        """Return the refractory time as a quantity where it is a number with a unit, and the text otherwise."""
+        if not isinstance(self.refractory, str):
+            return self.refractory
+        try:
+            return quantity("refractory", self.refractory)
+        except ValueError:
+            return self.refractory
+
+
+def value(name: str, given: Any) -> Any:
+    """Return a constant as Brian2 takes it."""
+    return quantity(name, given) if isinstance(given, str) else given
+
+
+def many(name: str, given: list[Any]) -> Any:
+    """Return the values of the cells."""
+    each = [value(name, one) for one in given]
+    return b2.Quantity([float(one) for one in each], dim=b2.get_dimensions(each[0]))
+
+
+def start(name: str, given: Any) -> Any:
+    """Return an initial value as Brian2 takes it: text stays text."""
+    return many(name, given) if isinstance(given, list) else given
+
+
+def signal(given: dict[str, Any]) -> Any:
+    """Return a TimedArray."""
+    unit = quantity("unit", given["unit"]) if isinstance(given["unit"], str) else given["unit"]
+    return b2.TimedArray(np.array(given["values"], dtype=float) * unit, dt=quantity("dt", given["dt"]))
+
+
+def namespace(facts: Facts) -> dict[str, Any]:
+    """Return the constants and signals of a model, as Brian2 takes them."""
+    found = {name: value(name, given) for name, given in facts.constants.items()}
+    return found | {name: signal(given) for name, given in facts.signals.items()}
+
+
+def models() -> dict[str, Facts]:
+    """Return all models by name, in the order of the files."""
+    found = [
+        Facts(family=path.stem.replace("_", " "), **model)
+        for path in sorted(FOLDER.glob("*.toml"))
+        for model in tomllib.loads(path.read_text())["model"]
+    ]
+    return {each.name: each for each in found}
