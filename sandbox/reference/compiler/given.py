@@ -108,7 +108,7 @@ def freed(lines: Sequence[Equation], others: Sequence[Any], known: Iterable[str]
     >>> str(line), others
     ('dkey_/dt = -key_ / tau : 1 (unless refractory)', ['key_ > 1', None])
     """
-    taken = {*(line.name for line in lines), *known, *others[-1:]} & TAKEN
+    taken = {*(line.name for line in lines), *known} & TAKEN
     if not taken:
         return list(lines), list(others)
     pattern = re.compile(rf"\b({'|'.join(sorted(taken))})\b")

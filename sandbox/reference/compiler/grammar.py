@@ -30,7 +30,7 @@ BASE_UNITS = (  # those that Brian2 reads behind a colon
 FLAGS = {  # by kind of equation
     "differential equation": ("unless refractory",),
     "subexpression": ("constant over dt", "shared"),
-    "parameter": ("constant", "shared"),
+    "parameter": ("constant", "shared", "linked"),
 }
 BINARY = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow)
 UNARY = (ast.USub, ast.UAdd, ast.Not)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sandbox.reference.compiler import grammar
@@ -44,13 +44,13 @@ class Model(NamedTuple):
     draws: dict[str, str]
     starts: dict[str, float]  # of variables that the equations do not have
     period: Node | None  # the refractory time
-    heard: str | None  # the variable that holds the input for the threshold and the reset
+    heard: dict[str, str]  # by input, the variable that holds it for the threshold and the reset
 
     @property
     def late(self) -> list[Node]:
         """The nodes of the threshold, the refractory condition and the reset."""
         nodes = [*(self.above or ()), *(node for node in (self.stays, self.gate, self.exact) if node is not None)]
-        return nodes + [node for name, node in self.reset.items() if name != self.heard]
+        return nodes + [node for name, node in self.reset.items() if name not in self.heard.values()]
 
     @property
     def timed(self) -> bool:
@@ -79,13 +79,13 @@ def build(
     text: Text,
     step: Step,
     parameters: Mapping[str, Any],
-    input: str | None,
+    inputs: Sequence[str],
     draws: Mapping[str, str],
-    jumps: str | None = None,
+    jumps: Mapping[str, str],
     brought: Mapping[str, Any] | None = None,
 ) -> Model:
     """Build the model from checked text and Brian2's result."""
-    maker = _Maker(text, parameters, input, draws, jumps, Algebra(brought))
+    maker = _Maker(text, parameters, inputs, draws, jumps, Algebra(brought))
     free = maker.updated(step.code, 1.0)
     maker.smooth = {name: linear(node) for name, node in free.items()}
     waiting = maker.updated(step.code, 0.0) if maker.refractory else free
@@ -101,7 +101,7 @@ def build(
         **threshold._asdict(),
         reset=maker.reset(text.reset or ""),
         draws=maker.calls.kinds,
-        starts={**dict.fromkeys(maker.lastspike, NEVER), **({maker.open: 1.0} if maker.open else {})},
+        starts={**dict.fromkeys(maker.lastspike, NEVER), **dict.fromkeys(maker.open.values(), 1.0)},
         period=maker.node(step.period) if step.period else None,
         heard=maker.heard,
     )
@@ -112,9 +112,9 @@ class _Maker:
         self,
         text: Text,
         parameters: Mapping[str, Any],
-        input: str | None,
+        inputs: Sequence[str],
         draws: Mapping[str, str],
-        jumps: str | None,
+        jumps: Mapping[str, str],
         algebra: Algebra,
     ) -> None:
         self.algebra = algebra
@@ -124,27 +124,25 @@ class _Maker:
         self.lines = {line.name: line for line in text.lines}
         held = [line.name for line in text.lines if _held(line)]
         order = ("differential equation", "parameter")
-        own = [line.name for kind in order for line in text.lines if line.kind == kind and line.name != input]
+        own = [line.name for kind in order for line in text.lines if line.kind == kind and line.name not in inputs]
         read = mentioned(text)
         late = self.reached({*grammar.names(grammar.expression(text.threshold))} if text.threshold else set())
         late |= self.reached({n for s in grammar.statements(text.reset or "") for n in grammar.names(s.expression)})
         taken = {*self.lines, *parameters, *draws}
-        reads_late = input is not None and (input in late or not (own or held))
-        self.heard = untaken(f"{input}_heard", taken) if reads_late else None
-        clamped = self.refractory and jumps is not None and "unless refractory" in self.lines[jumps].flags
-        self.open = untaken(f"{jumps}_open", taken) if clamped else None
+        late |= set() if own or held else set(inputs[:1])
+        self.heard = {name: untaken(f"{name}_heard", taken) for name in inputs if name in late}
+        clamped = [name for name in jumps.values() if self.refractory and "unless refractory" in self.lines[name].flags]
+        self.open = {name: untaken(f"{name}_open", taken) for name in clamped}
         self.lastspike = ("lastspike",) if "lastspike" in read else ()
-        hidden = [name for name in (self.heard, self.open) if name is not None]
-        self.variables = (*own, *held, *self.lastspike, *hidden)
-        self.jumps, self.input = jumps, input
+        self.variables = (*own, *held, *self.lastspike, *self.heard.values(), *self.open.values())
+        self.jumps = jumps
         self.env: dict[str, Node] = {name: algebra.number(value) for name, value in symbols().items()}
         self.env |= {"pi": algebra.number(math.pi), "e": algebra.number(math.e), "inf": algebra.number(math.inf)}
         self.env |= {name: algebra.name(name, 1) for name in (*parameters, "dt")}
-        self.env |= {name: algebra.name(name) for name in (*self.variables, *draws, *([input] if input else []))}
+        self.env |= {name: algebra.name(name) for name in (*self.variables, *draws, *inputs)}
         self.env |= {name: algebra.name(name) for name in ("t", "t_in_timesteps", "i", "N")}
         self.late = {**self.env, "not_refractory": algebra.call("le", algebra.name("wait"), algebra.zero)}
-        if self.heard:
-            self.late[str(input)] = algebra.name(self.heard)
+        self.late |= {name: algebra.name(heard) for name, heard in self.heard.items()}
 
     def reached(self, names: set[str]) -> set[str]:
         """Return names, and those inside subexpressions that are evaluated with them."""
@@ -165,23 +163,23 @@ class _Maker:
         return self._built(grammar.expression(text), self.env)
 
     def jumped(self, name: str) -> Node:
-        """Return a variable before an update, after the input was added to it if it is the one that jumps.
+        """Return a variable before an update, after the inputs were added to it that are.
 
         One that is held while a cell is refractory takes nothing until a step in which the cell was not, as in Brian2.
         """
-        if name != self.jumps:
-            return self.env[name]
-        added = self.env[str(self.input)]
-        if self.open:
-            added = self.algebra.mul(added, self.env[self.open])
-        return self.algebra.add(self.env[name], added)
+        total = self.env[name]
+        for input in (input for input, variable in self.jumps.items() if variable == name):
+            added = self.env[input]
+            if name in self.open:
+                added = self.algebra.mul(added, self.env[self.open[name]])
+            total = self.algebra.add(total, added)
+        return total
 
     def updated(self, code: str, free: float) -> dict[str, Node]:
         """Return the state after Brian2's statements, in a cell that is free (1) or refractory (0)."""
         self.calls.made[0] = 0
         env = {**self.env, "not_refractory": self.algebra.number(free)}
-        if self.jumps is not None:
-            env[self.jumps] = self.jumped(self.jumps)
+        env |= {name: self.jumped(name) for name in self.jumps.values()}
         for name in self.variables:
             if name in self.lines and _held(self.lines[name]):
                 env[name] = self._built(grammar.expression(self.lines[name].expression), env)
@@ -189,10 +187,8 @@ class _Maker:
             noise = statement.target if isinstance(statement.expression, ast.BinOp) else None
             drawn = noise if noise and noise.startswith("xi") else None
             env[statement.target] = self._built(statement.expression, env, drawn)
-        if self.heard:
-            env[self.heard] = env[str(self.input)]
-        if self.open:
-            env[self.open] = self.algebra.number(free)
+        env |= {heard: env[name] for name, heard in self.heard.items()}
+        env |= dict.fromkeys(self.open.values(), self.algebra.number(free))
         return {name: env[name] for name in self.variables}
 
     def threshold(self, text: str | None) -> Threshold:
@@ -244,8 +240,8 @@ class _Maker:
     def reset(self, text: str) -> dict[str, Node]:
         """Return the state after the statements, run in order; `fired` is the spike, 0 or 1."""
         env = {**self.late, "not_refractory": self.algebra.number(0.0), **dict.fromkeys(self.lastspike, self.env["t"])}
-        changed = [*self.lastspike, *([self.open] if self.open else [])]
-        env |= {self.open: self.algebra.zero} if self.open else {}
+        changed = [*self.lastspike, *self.open.values()]
+        env |= dict.fromkeys(self.open.values(), self.algebra.zero)
         for statement in grammar.statements(text):
             right = statement.expression
             if statement.operator:
