@@ -42,6 +42,7 @@ def from_brian2(
     initial: Mapping[str, Any] | None = None,
     draws: Mapping[str, str] | None = None,
     functions: Mapping[str, Callable[..., Tensor]] | None = None,
+    events: Mapping[str, tuple[str, str]] | None = None,
     swing: float | None = None,
 ) -> CompiledNeuron:
     """Compile a neuron from the equations, threshold and reset that Brian2 would run.
@@ -75,6 +76,8 @@ def from_brian2(
         functions: torch functions that the texts may call, by name, on tensors in house units; of plain numbers, unless
             the namespace has a Brian2 function of that name with units. A TimedArray of the namespace is called as in
             Brian2, `I(t)` or `I(t, i)`.
+        events: further events, by name, each a condition and the statements that run after the reset where it holds,
+            as `events=` and `run_on_event` of a NeuronGroup; no surrogate derivative passes the condition.
         swing: scale of the surrogate in house units; by default from the initial value to the threshold, or 1.
 
     Returns: A frozen dataclass with the constants as fields, in house units; `.source()` shows the step.
@@ -101,6 +104,7 @@ def from_brian2(
         method=method,
         namespace=callers(namespace, 1),
         initial=dict(initial or {}),
+        events=events,
     )
     named = inputs if isinstance(inputs, Mapping | Sequence) else ()
     for name in {str(input), *named} - set(initial or {}):
@@ -172,6 +176,7 @@ def _compiled(
         "method": step.method,
         **_asked(drive),
         "draws": drawn,
+        "events": {event.name: (event.condition, event.statements) for event in text.events},
         "swing": swing,
     }
     neuron: CompiledNeuron = _class(model, text, step, units, drive, starts, recipe, values, folded, called)(
@@ -288,14 +293,32 @@ def _read(held: Given, driven: tuple[Any, ...]) -> tuple[updater.Text, Given, Dr
     if held.reset and held.threshold is None:
         raise ValueError(f"reset={held.reset!r} without a threshold: it would never run; give threshold='v > ...'")
     effort.check(lines)
+    events = [_event(name, given) for name, given in held.events.items()]
     refractory = _duration(held.refractory)
-    lines, texts = freed(lines, (held.threshold, held.reset, refractory), {*held.namespace, *drive.given})
-    threshold, reset, refractory = texts
+    given = (held.threshold, held.reset, refractory, *(part for event in events for part in event[1:]))
+    lines, texts = freed(lines, given, {*held.namespace, *drive.given})
+    threshold, reset, refractory, *parts = texts
+    events = [
+        updater.Event(event.name, *of)
+        for event, of in zip(events, zip(parts[::2], parts[1::2], strict=True), strict=True)
+    ]
     held = held._replace(
         namespace={behind(name): value for name, value in held.namespace.items()},
         initial={behind(name): value for name, value in held.initial.items()},
     )
-    return updater.Text(lines, threshold, reset.strip() or None if reset else None, refractory), held, drive
+    reset = reset.strip() or None if reset else None
+    return updater.Text(lines, threshold, reset, refractory, tuple(events)), held, drive
+
+
+def _event(name: Any, given: Any) -> updater.Event:
+    """Check a further event."""
+    plain = isinstance(given, Sequence) and len(given) == 2 and all(isinstance(part, str) for part in given)
+    if not isinstance(name, str) or not grammar.NAME.fullmatch(name) or not plain or isinstance(given, str):
+        raise ValueError(f"events={{{name!r}: {given!r}}}: give a name, and a condition and statements as text")
+    if name == "spike":
+        raise ValueError("events={'spike': ...}: the event of a spike is threshold= and reset=")
+    grammar.expression(given[0])
+    return updater.Event(name, *given)
 
 
 def _duration(refractory: Any) -> str | None:

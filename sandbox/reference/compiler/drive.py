@@ -13,7 +13,7 @@ from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.given import behind
 from sandbox.reference.compiler.names import MOVING
 from sandbox.reference.compiler.neuron import CompiledNeuron
-from sandbox.reference.compiler.updater import Text
+from sandbox.reference.compiler.updater import Text, codes
 from sandbox.reference.need import brian2
 
 
@@ -129,7 +129,7 @@ def unmoved(neuron: CompiledNeuron, text: Text) -> list[str]:
 
     One that the time, the index of a cell or a draw moves is not among them.
     """
-    assigned = {statement.target for statement in grammar.statements(text.reset or "")}
+    assigned = {statement.target for code in codes(text) for statement in grammar.statements(code)}
     found = []
     rng = torch.Generator().manual_seed(0)
     moving = {*MOVING, *neuron.model.draws}

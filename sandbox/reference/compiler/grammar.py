@@ -70,6 +70,11 @@ class Statement(NamedTuple):
     expression: ast.expr
     text: str
 
+    @property
+    def side(self) -> str:
+        """The text to the right of the assignment."""
+        return self.text.partition("=")[2].strip()
+
 
 def expression(text: str, *, ours: bool = False) -> ast.expr:
     """Parse an expression that contains only arithmetic, comparisons, names, and calls of FUNCTIONS.

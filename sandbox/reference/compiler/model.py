@@ -12,7 +12,7 @@ from sandbox.reference.compiler.algebra import Algebra, Calls, Node
 from sandbox.reference.compiler.grammar import Equation
 from sandbox.reference.compiler.names import CLOCKS
 from sandbox.reference.compiler.units import symbols
-from sandbox.reference.compiler.updater import Step, Text, mentioned
+from sandbox.reference.compiler.updater import Event, Step, Text, codes, mentioned
 
 NEVER = -1e7  # [ms], when a cell fired last that has not fired, as in Brian2
 OPERATORS = {"+": ast.Add, "-": ast.Sub, "*": ast.Mult, "/": ast.Div, "//": ast.FloorDiv, "**": ast.Pow, "%": ast.Mod}
@@ -99,7 +99,7 @@ def build(
         waiting={name: node for name, node in waiting.items() if name not in clamped and node is not free[name]},
         stays=maker.node(step.condition) if step.condition else None,
         **threshold._asdict(),
-        reset=maker.reset(text.reset or ""),
+        reset=maker.reset(text.reset or "", text.events),
         draws=maker.calls.kinds,
         starts={**dict.fromkeys(maker.lastspike, NEVER), **dict.fromkeys(maker.open.values(), 1.0)},
         period=maker.node(step.period) if step.period else None,
@@ -127,7 +127,10 @@ class _Maker:
         own = [line.name for kind in order for line in text.lines if line.kind == kind and line.name not in inputs]
         read = mentioned(text)
         late = self.reached({*grammar.names(grammar.expression(text.threshold))} if text.threshold else set())
-        late |= self.reached({n for s in grammar.statements(text.reset or "") for n in grammar.names(s.expression)})
+        late |= self.reached(
+            set().union(*(grammar.names(s.expression) for c in codes(text) for s in grammar.statements(c)))
+        )
+        late |= self.reached(set().union(*(grammar.names(grammar.expression(e.condition)) for e in text.events)))
         taken = {*self.lines, *parameters, *draws}
         late |= set() if own or held else set(inputs[:1])
         self.heard = {name: untaken(f"{name}_heard", taken) for name in inputs if name in late}
@@ -237,21 +240,51 @@ class _Maker:
         name = "smallest" if isinstance(tree.op, ast.And) else "largest"
         return None if not found else found[0] if len(found) == 1 else algebra.call(name, *found)
 
-    def reset(self, text: str) -> dict[str, Node]:
-        """Return the state after the statements, run in order; `fired` is the spike, 0 or 1."""
-        env = {**self.late, "not_refractory": self.algebra.number(0.0), **dict.fromkeys(self.lastspike, self.env["t"])}
-        changed = [*self.lastspike, *self.open.values()]
-        env |= dict.fromkeys(self.open.values(), self.algebra.zero)
+    def reset(self, text: str, events: Sequence[Event] = ()) -> dict[str, Node]:
+        """Return the state after the reset where a cell `fired`, 0 or 1, and after the statements of further events.
+
+        As in Brian2, all conditions are asked before the reset, in which a cell that fires is refractory already, and
+        the statements run after it.
+        """
+        before, after = self.late, self.fallen(text)
+        fired = self.algebra.call("gt", self.algebra.name("fired"), self.algebra.number(0.5))
+        waits = {}
+        if self.refractory:
+            free = self.algebra.call("and", self.late["not_refractory"], self.algebra.call("not", fired))
+            waits = {"not_refractory": free}
+        spiked = {name: after[name] for name in self.lastspike if name in after}
+        conditions = [self._built(grammar.expression(each.condition), {**before, **waits, **spiked}) for each in events]
+        for condition, event in zip(conditions, events, strict=True):
+            now = {**self.late, **after, **waits}
+            changed = self.stated(event.statements, now)
+            every = after or {name: self.env[name] for name in self.variables}
+            after = {
+                name: self.algebra.call("choose", condition, changed[name], node) if name in changed else node
+                for name, node in every.items()
+            }
+        return after
+
+    def stated(self, text: str, env: Mapping[str, Node]) -> dict[str, Node]:
+        """Return the names that statements assign, with their values in the end."""
+        env, changed = dict(env), []
         for statement in grammar.statements(text):
             right = statement.expression
             if statement.operator:
                 right = ast.BinOp(ast.Name(statement.target, ast.Load()), OPERATORS[statement.operator](), right)
             env[statement.target] = self.algebra.as_number(self._built(right, env))
             changed.append(statement.target)
+        return {name: env[name] for name in changed}
+
+    def fallen(self, text: str) -> dict[str, Node]:
+        """Return the state after the statements of the reset, run in order where a cell `fired`."""
+        env = {**self.late, "not_refractory": self.algebra.number(0.0), **dict.fromkeys(self.lastspike, self.env["t"])}
+        env |= dict.fromkeys(self.open.values(), self.algebra.zero)
+        changed = {name: env[name] for name in (*self.lastspike, *self.open.values())} | self.stated(text, env)
         if not changed:
             return {}
         return {
-            name: self._fired(self.env[name], env[name]) if name in changed else env[name] for name in self.variables
+            name: self._fired(self.env[name], changed[name]) if name in changed else env[name]
+            for name in self.variables
         }
 
     def _fired(self, x: Node, value: Node) -> Node:

@@ -163,12 +163,15 @@ class CompiledNeuron(Neuron):
         model = self.model
         wait, key, clock = state[-3:]
         after = (None if key is None else following(key), None if clock is None else clock + 1)
-        if model.above is None:
-            return getattr(state, self.membrane), state._replace(key=after[0], clock=after[1]) if any_of(
-                after
-            ) else state
         plan = self._plan(state, dt)
-        assert plan.threshold is not None
+        if plan.threshold is None:
+            if plan.reset is not None:  # of further events
+                never = torch.zeros_like(state[0])
+                values = plan.reset([*state, never, *self._extra(plan.reset, state, dt)])
+                state = self.state_class(*self._in_dtype(values, state), wait, key, clock)
+            if any_of(after):
+                state = state._replace(key=after[0], clock=after[1])
+            return getattr(state, self.membrane), state
         u, *more = plan.threshold([*state, *self._extra(plan.threshold, state, dt)])
         surrogate: Any = self.surrogate
         if more:
@@ -324,11 +327,11 @@ def _planned(
 ) -> Plan:
     write = partial(written, model, known, like)
     update = write(inputs, model.after(refractory))
+    reset = write(["fired"], model.reset) if model.reset else None
     if model.above is None:
-        return Plan(update, None, None, refractory)
+        return Plan(update, None, reset, refractory)
     compared = {"u": model.algebra.call("difference", *model.above)}
     compared |= {name: node for name, node in (("gate", model.gate), ("holds", model.exact)) if node is not None}
-    reset = write(["fired"], model.reset) if model.reset else None
     return Plan(update, write([], compared, scale=1 / swing), reset, refractory)
 
 

@@ -1,12 +1,14 @@
 """Several named inputs: step for step beside groups that Brian2 makes of the same text, and in networks."""
 
+from dataclasses import fields
+
 import brian2 as b2
 import numpy as np
 import pytest
 import torch
 from brian2 import ms, mV, nA, nS
 
-from sandbox import simulate
+from sandbox import simulate, validate
 from sandbox.reference import from_brian2
 from tests.sandbox.reference.beside_brian2 import CELLS, CLOSE, Case, compiled, ran, ran_in_brian2
 
@@ -162,3 +164,25 @@ def test_currents_with_another_axis_are_refused():
     state = neuron.initial_state((4,), torch.zeros(4))
     with pytest.raises(ValueError, match="end in an axis of 2"):
         neuron.step(torch.zeros(4, 2), state, 0.1)
+
+
+@pytest.mark.parametrize("inputs", [{"inputs": ("ge", "gi", "I")}, {"inputs": ("I",), "jumps": {"x": "ge", "y": "gi"}}])
+def test_validated_beside_brian2(inputs):
+    text = COBA if "jumps" not in inputs else JUMPING
+    neuron = from_brian2(text, "v > -50*mV", "v = E_l", 5 * ms, "euler", CONSTANTS, initial={"v": -60 * mV}, **inputs)
+    report = validate(neuron, duration=100.0, cells=6, tiers=("same_scheme", "limit"))
+    assert report.passed, report
+    assert report.spikes > 10
+    assert "it has several inputs" in str(report)
+
+
+def test_a_wrong_input_is_seen():
+    """The judge fails a neuron whose second input acts as a fifth more than it is."""
+    neuron = from_brian2(COBA, "v > -50*mV", "v = E_l", 5 * ms, "euler", CONSTANTS, inputs=("ge", "gi", "I"))
+
+    class Wrong(type(neuron)):
+        def integrate(self, current, state, dt):
+            return super().integrate(current * torch.tensor([1.0, 1.2, 1.0], dtype=torch.float64), state, dt)
+
+    wrong = Wrong(**{f.name: getattr(neuron, f.name) for f in fields(neuron)})
+    assert not validate(wrong, duration=20.0, cells=6, tiers=("same_scheme",)).passed
