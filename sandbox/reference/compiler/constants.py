@@ -16,7 +16,7 @@ from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.formula import parse
 from sandbox.reference.compiler.signals import Signal
 from sandbox.reference.compiler.units import in_house, scale, symbols, text_of
-from sandbox.reference.compiler.updater import Text
+from sandbox.reference.compiler.updater import Text, codes
 from sandbox.reference.need import brian2
 
 
@@ -103,7 +103,7 @@ def constants_of(
         ValueError: for a value of another unit, or that is not finite.
     """
     b2 = brian2()
-    assigned = {statement.target for statement in grammar.statements(text.reset or "")}
+    assigned = {statement.target for code in codes(text) for statement in grammar.statements(code)}
     house = {name: in_house(value) for name, value in known.items()}
     found: dict[str, Any] = {}
     tensors: dict[str, Tensor] = {}

@@ -28,6 +28,7 @@ class Given(NamedTuple):
     method: Any
     namespace: dict[str, Any]
     initial: dict[str, Any]
+    events: dict[str, Any]
 
 
 def given(equations: Any, **others: Any) -> Given:
@@ -38,12 +39,12 @@ def given(equations: Any, **others: Any) -> Given:
     """
     b2 = brian2()
     if isinstance(equations, b2.NeuronGroup):
-        beside = sorted(name for name in ("threshold", "reset", "refractory") if others[name] is not None)
+        beside = sorted(name for name in ("threshold", "reset", "refractory", "events") if others[name] is not None)
         if beside:
             raise ValueError(f"{', '.join(beside)} beside a NeuronGroup, which has its own: leave them out")
         return _of_group(equations, **others)
     text = text_of_equations(equations) if isinstance(equations, b2.Equations) else equations
-    return Given(text, **others)
+    return Given(text, **{**others, "events": dict(others["events"] or {})})
 
 
 def text_of_equations(equations: Any) -> str:
@@ -108,7 +109,7 @@ def freed(lines: Sequence[Equation], others: Sequence[Any], known: Iterable[str]
     >>> str(line), others
     ('dkey_/dt = -key_ / tau : 1 (unless refractory)', ['key_ > 1', None])
     """
-    taken = {*(line.name for line in lines), *known, *others[-1:]} & TAKEN
+    taken = {*(line.name for line in lines), *known} & TAKEN
     if not taken:
         return list(lines), list(others)
     pattern = re.compile(rf"\b({'|'.join(sorted(taken))})\b")
@@ -144,4 +145,9 @@ def _of_group(group: Any, method: Any, namespace: Mapping[str, Any], initial: Ma
         method if method is not None else group.method_choice,
         {**dict(group.namespace), **namespace},
         {**values, **initial},
+        {
+            name: (condition, group.event_codes[name])
+            for name, condition in group.events.items()
+            if name != "spike" and name in group.event_codes
+        },
     )

@@ -30,7 +30,7 @@ BASE_UNITS = (  # those that Brian2 reads behind a colon
 FLAGS = {  # by kind of equation
     "differential equation": ("unless refractory",),
     "subexpression": ("constant over dt", "shared"),
-    "parameter": ("constant", "shared"),
+    "parameter": ("constant", "shared", "linked"),
 }
 BINARY = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow)
 UNARY = (ast.USub, ast.UAdd, ast.Not)
@@ -69,6 +69,11 @@ class Statement(NamedTuple):
     operator: str
     expression: ast.expr
     text: str
+
+    @property
+    def side(self) -> str:
+        """The text to the right of the assignment."""
+        return self.text.partition("=")[2].strip()
 
 
 def expression(text: str, *, ours: bool = False) -> ast.expr:
