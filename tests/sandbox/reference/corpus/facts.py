@@ -3,17 +3,18 @@
 A table `[[model]]` has
 
     name, source      what it is and where it stands
-    equations         as for brian2.NeuronGroup; threshold, reset, refractory, method and events likewise, where it has them
+    equations         as for brian2.NeuronGroup; threshold, reset, refractory and method likewise, where it has them
     as_equations      true where the source makes brian2.Equations of the text
+    events            further events: the condition `when`, and `do`, the statements that run on it
     constants         text such as "10 * ms", or numbers
     initial           numbers, text as in Brian2, or a list with a value for each of the eight cells
-    signals           TimedArrays: values [n] or [n, 8] in SI units of `unit`, each for `dt`
-    links             variables of another group: its equations, constants and initial values, and which variable
-    input, drive      parameter that is the input of the cells, and the scale of the stored input of the test
-    jumps, drive      variable that synapses add to, and the scale of what the test adds
-    functions         functions of the source's own, by name, as in `OWN`
+    signals           TimedArrays: values [n] or [n, 8] in SI units, each for `dt`
+    links             linked variables: the group that has them, by the same entries and its number of cells
+    inputs            parameters that are inputs, and the scale of what the test stores for each
+    jumps             variables that synapses add to, and the scale of what the test adds
+    functions         functions that the source defines, which stand in `OWN`
     dt                time step [ms]; 0.1 if none is given
-    quiet             why nothing fires in the test, of a model with a threshold
+    quiet             true where nothing fires in the test, of a model with a threshold
     rounding          [bound, reason]: how far rounding errors grow in the test, relative to the largest value
 """
 
@@ -55,11 +56,10 @@ class Facts(NamedTuple):
     signals: dict[str, Any] = {}
     links: dict[str, Any] = {}
     functions: list[str] = []
-    input: Any = None
-    jumps: Any = None
-    drive: Any = 1.0
+    inputs: dict[str, Any] = {}
+    jumps: dict[str, Any] = {}
     dt: float = 0.1
-    quiet: str | None = None
+    quiet: bool = False
     rounding: Any = None
 
     @property
@@ -71,6 +71,19 @@ class Facts(NamedTuple):
     def text(self) -> Any:
         """The equations as the source hands them to Brian2."""
         return b2.Equations(self.equations) if self.as_equations else self.equations
+
+    @property
+    def driven(self) -> dict[str, Any]:
+        """The scale of each stored input, by the variable that it is, or that it is added to."""
+        return {**self.inputs, **self.jumps}
+
+    def named(self) -> dict[str, Any]:
+        """Return what tells `from_brian2` of the inputs: their names, and the variables that they are added to."""
+        names = [*self.inputs, *self.links]
+        if len(names) + len(self.jumps) > 1:
+            found = {"inputs": tuple(names), "jumps": {f"to_{name}": name for name in self.jumps}}
+            return {key: given for key, given in found.items() if given}
+        return {"input": next(iter(names), "w" if self.jumps else None), "jumps": next(iter(self.jumps), None)}
 
     def period(self) -> Any:
         """Return the refractory time as a quantity where it is a number with a unit, and the text otherwise."""
