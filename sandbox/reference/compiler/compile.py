@@ -15,7 +15,7 @@ from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.dice import DRAWS
 from sandbox.reference.compiler import effort, grammar, updater
 from sandbox.reference.compiler.constants import check_times, constants_of, names_of_starts, quantity, start_of
-from sandbox.reference.compiler.drive import Drive, drive_of, require_driven, unlinked
+from sandbox.reference.compiler.drive import Drive, by_cell, drive_of, require_driven, unlinked
 from sandbox.reference.compiler.given import Given, behind, callers, freed, given
 from sandbox.reference.compiler.methods import chosen
 from sandbox.reference.compiler.model import Model, build
@@ -165,9 +165,8 @@ def _compiled(
     units = {name: text_of(b2.get_dimensions(value)) for name, value in used.items()}
     units |= {name: text_of(step.dimensions[name]) for name in (*model.variables, *inputs) if name in step.dimensions}
     units |= dict.fromkeys(model.draws, "1")
-    starts = {
-        name: start_of(name, value, model.variables, used) for name, value in held.initial.items() if name not in own
-    }
+    dimensions = {name: step.dimensions.get(name) for name in model.variables}
+    starts = {name: start_of(name, value, dimensions, used) for name, value in held.initial.items() if name not in own}
     refractory_text = f"{number_of(period['t_refractory'])!r}*ms" if period else plain(text.refractory)
     recipe = {
         "equations": "\n".join(map(str, text.lines)),
@@ -283,7 +282,7 @@ def _read(held: Given, driven: tuple[Any, ...]) -> tuple[updater.Text, Given, Dr
     if not lines and held.threshold is None:
         raise ValueError("there are no equations; give at least one, as in 'dv/dt = -v / tau : volt'")
     drive = drive_of(lines, *driven)
-    lines = [unlinked(line, drive) for line in lines]
+    lines = by_cell([unlinked(line, drive) for line in lines], drive)
     if held.threshold is None and not any(kind == "differential equation" for kind in kinds.values()):
         raise ValueError(
             f"{held.equations.strip()!r} has no differential equation and no threshold; write one, as in "
@@ -298,7 +297,8 @@ def _read(held: Given, driven: tuple[Any, ...]) -> tuple[updater.Text, Given, Dr
     reset = grammar.statements(held.reset or "")
     if held.reset and held.threshold is None:
         raise ValueError(f"reset={held.reset!r} without a threshold: it would never run; give threshold='v > ...'")
-    effort.check(lines)
+    if effort.expands(lines, chosen(held.method)):
+        effort.check(lines)
     events = [_event(name, given) for name, given in held.events.items()]
     refractory = _duration(held.refractory)
     given = (threshold, reset, refractory, *(part for event in events for part in event[1:]))

@@ -136,7 +136,8 @@ class _Maker:
         clamped = [name for name in jumps.values() if self.refractory and "unless refractory" in self.lines[name].flags]
         self.open = {name: untaken(f"{name}_open", taken) for name in clamped}
         self.lastspike = ("lastspike",) if "lastspike" in read else ()
-        self.variables = (*own, *held, *self.lastspike, *self.heard.values(), *self.open.values())
+        found = (*own, *held, *self.lastspike, *self.heard.values(), *self.open.values())
+        self.variables = found or (untaken("idle", taken),)  # which gives a state without any its shape
         self.jumps = jumps
         self.env: dict[str, Node] = {name: algebra.number(value) for name, value in symbols().items()}
         self.env |= {"pi": algebra.number(math.pi), "e": algebra.number(math.e), "inf": algebra.number(math.inf)}
