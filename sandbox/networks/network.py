@@ -101,7 +101,7 @@ class Population(nn.Module):
         self.neuron = neuron
         self.learned = Learned(neuron, generator, channels) if learns(neuron) else None
         self.dt = dt
-        self.recurrent = recurrent
+        self.recurrent: Any = recurrent
         for name, value in neuron.progress().items():  # saved with the parameters
             self.register_buffer(name, torch.tensor(value))
         tensors = {name: v for name, v in vars(neuron).items() if isinstance(v, Tensor) and not v.requires_grad}

@@ -15,7 +15,7 @@ from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.dice import DRAWS
 from sandbox.reference.compiler import effort, grammar, updater
 from sandbox.reference.compiler.constants import check_times, constants_of, names_of_starts, quantity, start_of
-from sandbox.reference.compiler.drive import Drive, drive_of, require_driven, unlinked
+from sandbox.reference.compiler.drive import Drive, by_cell, drive_of, require_driven, unlinked
 from sandbox.reference.compiler.given import Given, behind, callers, freed, given
 from sandbox.reference.compiler.methods import chosen
 from sandbox.reference.compiler.model import Model, build
@@ -23,6 +23,7 @@ from sandbox.reference.compiler.neuron import CompiledNeuron, period_of
 from sandbox.reference.compiler.reading import number_of, state_class
 from sandbox.reference.compiler.signals import Brought, Own, Signal, brought
 from sandbox.reference.compiler.units import in_house, text_of
+from sandbox.reference.compiler.written import Expression
 from sandbox.reference.need import brian2
 
 
@@ -164,19 +165,18 @@ def _compiled(
     units = {name: text_of(b2.get_dimensions(value)) for name, value in used.items()}
     units |= {name: text_of(step.dimensions[name]) for name in (*model.variables, *inputs) if name in step.dimensions}
     units |= dict.fromkeys(model.draws, "1")
-    starts = {
-        name: start_of(name, value, model.variables, used) for name, value in held.initial.items() if name not in own
-    }
-    refractory_text = f"{number_of(period['t_refractory'])!r}*ms" if period else text.refractory
+    dimensions = {name: step.dimensions.get(name) for name in model.variables}
+    starts = {name: start_of(name, value, dimensions, used) for name, value in held.initial.items() if name not in own}
+    refractory_text = f"{number_of(period['t_refractory'])!r}*ms" if period else plain(text.refractory)
     recipe = {
         "equations": "\n".join(map(str, text.lines)),
-        "threshold": text.threshold,
-        "reset": text.reset,
+        "threshold": plain(text.threshold),
+        "reset": plain(text.reset),
         "refractory": refractory_text,
         "method": step.method,
         **_asked(drive),
         "draws": drawn,
-        "events": {event.name: (event.condition, event.statements) for event in text.events},
+        "events": {event.name: (str(event.condition), str(event.code)) for event in text.events},
         "swing": swing,
     }
     neuron: CompiledNeuron = _class(model, text, step, units, drive, starts, recipe, values, folded, called)(
@@ -214,9 +214,9 @@ def _class(
     columns.append(("surrogate", Surrogate, field(default_factory=lambda: Surrogate("atan"))))
     contents = {
         "equations": "\n".join(lines),
-        "threshold": text.threshold,
-        "reset_code": text.reset,
-        "refractory": step.condition,
+        "threshold": plain(text.threshold),
+        "reset_code": plain(text.reset),
+        "refractory": plain(step.condition),
         "method": step.method,
         "units": dict(units),
         "spiking": text.threshold is not None,
@@ -262,6 +262,11 @@ def rebuilt(
     return replace(neuron, **values)
 
 
+def plain(text: str | None) -> str | None:
+    """Return a text as it is kept: None for an empty one."""
+    return str(text).strip() or None if text else None
+
+
 def _asked(drive: Drive) -> dict[str, Any]:
     """Return the arguments that describe the inputs."""
     if drive.several:
@@ -277,7 +282,7 @@ def _read(held: Given, driven: tuple[Any, ...]) -> tuple[updater.Text, Given, Dr
     if not lines and held.threshold is None:
         raise ValueError("there are no equations; give at least one, as in 'dv/dt = -v / tau : volt'")
     drive = drive_of(lines, *driven)
-    lines = [unlinked(line, drive) for line in lines]
+    lines = by_cell([unlinked(line, drive) for line in lines], drive)
     if held.threshold is None and not any(kind == "differential equation" for kind in kinds.values()):
         raise ValueError(
             f"{held.equations.strip()!r} has no differential equation and no threshold; write one, as in "
@@ -288,14 +293,15 @@ def _read(held: Given, driven: tuple[Any, ...]) -> tuple[updater.Text, Given, Dr
             raise ValueError(f"{name}={text!r} is a {type(text).__name__}; wanted text, as for brian2.NeuronGroup")
         if text and any(word in text for word in ("on_pre", "on_post")):
             raise ValueError(f"{name}={text!r}: this compiles neurons, not synapses")
-    if held.threshold is not None:
-        grammar.expression(held.threshold)
+    threshold = None if held.threshold is None else grammar.expression(held.threshold)
+    reset = grammar.statements(held.reset or "")
     if held.reset and held.threshold is None:
         raise ValueError(f"reset={held.reset!r} without a threshold: it would never run; give threshold='v > ...'")
-    effort.check(lines)
+    if effort.expands(lines, chosen(held.method)):
+        effort.check(lines)
     events = [_event(name, given) for name, given in held.events.items()]
     refractory = _duration(held.refractory)
-    given = (held.threshold, held.reset, refractory, *(part for event in events for part in event[1:]))
+    given = (threshold, reset, refractory, *(part for event in events for part in event[1:]))
     lines, texts = freed(lines, given, {*held.namespace, *drive.given})
     threshold, reset, refractory, *parts = texts
     events = [
@@ -306,7 +312,6 @@ def _read(held: Given, driven: tuple[Any, ...]) -> tuple[updater.Text, Given, Dr
         namespace={behind(name): value for name, value in held.namespace.items()},
         initial={behind(name): value for name, value in held.initial.items()},
     )
-    reset = reset.strip() or None if reset else None
     return updater.Text(lines, threshold, reset, refractory, tuple(events)), held, drive
 
 
@@ -317,20 +322,18 @@ def _event(name: Any, given: Any) -> updater.Event:
         raise ValueError(f"events={{{name!r}: {given!r}}}: give a name, and a condition and statements as text")
     if name == "spike":
         raise ValueError("events={'spike': ...}: the event of a spike is threshold= and reset=")
-    grammar.expression(given[0])
-    return updater.Event(name, *given)
+    return updater.Event(name, grammar.expression(given[0]), grammar.statements(given[1]))
 
 
-def _duration(refractory: Any) -> str | None:
-    """Return the refractory time or condition as text."""
+def _duration(refractory: Any) -> Expression | None:
+    """Return the refractory time or condition."""
     if refractory is None or refractory is False:
         return None
     if isinstance(refractory, str):
-        grammar.expression(refractory)
-        return refractory.strip()
+        return grammar.expression(refractory)
     b2 = brian2()
     if isinstance(refractory, b2.Quantity) and refractory.dim is b2.second.dim and refractory.ndim == 0:
-        return f"{in_house(refractory)!r}*ms"
+        return grammar.expression(f"{in_house(refractory)!r}*ms")
     raise ValueError(f"refractory={refractory!r} is neither a time nor a condition; write 2*ms, '2*ms' or 'v > -20*mV'")
 
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from rules.errors import unknown
-from sandbox.reference.compiler import grammar
+from sandbox.reference.compiler import effort, grammar
 from sandbox.reference.compiler.given import behind
 from sandbox.reference.compiler.names import MOVING
 from sandbox.reference.compiler.neuron import CompiledNeuron
 from sandbox.reference.compiler.updater import Text, codes
+from sandbox.reference.compiler.written import Equation
 from sandbox.reference.need import brian2
 
 
@@ -32,7 +33,7 @@ class Drive(NamedTuple):
     given: tuple[str, ...]  # the names as they were given
 
 
-def drive_of(lines: Sequence[grammar.Equation], input: Any, input_unit: str, inputs: Any, jumps: Any) -> Drive:
+def drive_of(lines: Sequence[Equation], input: Any, input_unit: str, inputs: Any, jumps: Any) -> Drive:
     """Return the inputs that the arguments of `from_brian2` describe, with names that are ours made free.
 
     Raises:
@@ -47,7 +48,7 @@ def drive_of(lines: Sequence[grammar.Equation], input: Any, input_unit: str, inp
     named = _units(inputs or (), input_unit)
     jumps = dict(jumps or {})
     lined = {line.name: line for line in lines}
-    moving = {line.name: line.unit for line in lines if line.kind == "differential equation"}
+    moving = {line.name: line.unit for line in lines if line.kind != "subexpression" and "constant" not in line.flags}
     for name, variable in jumps.items():
         if not isinstance(variable, str) or behind(variable) not in moving:
             raise unknown("variable in jumps:", str(variable), moving)
@@ -68,7 +69,7 @@ def drive_of(lines: Sequence[grammar.Equation], input: Any, input_unit: str, inp
     return Drive({behind(name): unit for name, unit in named.items()}, jumping, several, tuple(named))
 
 
-def unlinked(line: grammar.Equation, drive: Drive) -> grammar.Equation:
+def unlinked(line: Equation, drive: Drive) -> Equation:
     """Return a line without the flag `linked`; raise ValueError if it has it and is not an input."""
     if "linked" not in line.flags:
         return line
@@ -82,6 +83,20 @@ def unlinked(line: grammar.Equation, drive: Drive) -> grammar.Equation:
     return line._replace(flags=tuple(flag for flag in line.flags if flag != "linked"))
 
 
+def by_cell(lines: Sequence[Equation], drive: Drive) -> list[Equation]:
+    """Return lines in which what reads an input is not shared by all cells, each of which has its own input."""
+    reads = {line.name: line.reads for line in lines}
+
+    def silent(line: Equation) -> bool:
+        return not drive.units.keys() & {behind(name) for name in effort.reach(line.name, reads)}
+
+    def kept(line: Equation) -> tuple[str, ...]:
+        shared = line.kind != "subexpression" or silent(line)
+        return tuple(flag for flag in line.flags if flag != "shared" or shared)
+
+    return [line._replace(flags=kept(line)) for line in lines]
+
+
 def _units(inputs: Any, usual: str) -> dict[Any, str]:
     """Return the units of inputs, by name."""
     if isinstance(inputs, str) or not isinstance(inputs, Mapping | Sequence):
@@ -92,7 +107,7 @@ def _units(inputs: Any, usual: str) -> dict[Any, str]:
     return {name: grammar.unit(unit) for name, unit in units.items()}
 
 
-def _agreed(name: str, line: grammar.Equation, unit: str | None) -> str:
+def _agreed(name: str, line: Equation, unit: str | None) -> str:
     """Return the unit of a line of the equations; raise ValueError if that of the input is another."""
     b2 = brian2()
     ours, theirs = (b2.Equations(f"x : {each}")["x"].dim for each in (unit or line.unit, line.unit))
@@ -129,7 +144,7 @@ def unmoved(neuron: CompiledNeuron, text: Text) -> list[str]:
 
     One that the time, the index of a cell or a draw moves is not among them.
     """
-    assigned = {statement.target for code in codes(text) for statement in grammar.statements(code)}
+    assigned = {statement.target for code in codes(text) for statement in code.statements}
     found = []
     rng = torch.Generator().manual_seed(0)
     moving = {*MOVING, *neuron.model.draws}

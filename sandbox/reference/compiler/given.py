@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sandbox.reference.compiler.grammar import Equation
 from sandbox.reference.compiler.names import RESERVED
+from sandbox.reference.compiler.written import Equation
 from sandbox.reference.need import brian2
 
 BASE = ("metre", "kilogram", "second", "amp", "kelvin", "mole", "candle")  # in the order of Brian2's dimensions
@@ -105,20 +104,15 @@ def freed(lines: Sequence[Equation], others: Sequence[Any], known: Iterable[str]
 
     >>> from sandbox.reference.compiler import grammar
     >>> lines = grammar.equations("dkey/dt = -key / tau : 1 (unless refractory)")
-    >>> (line,), others = freed(lines, ["key > 1", None], ["tau"])
+    >>> (line,), others = freed(lines, [grammar.expression("key > 1"), None], ["tau"])
     >>> str(line), others
     ('dkey_/dt = -key_ / tau : 1 (unless refractory)', ['key_ > 1', None])
     """
     taken = {*(line.name for line in lines), *known} & TAKEN
     if not taken:
         return list(lines), list(others)
-    pattern = re.compile(rf"\b({'|'.join(sorted(taken))})\b")
-
-    def renamed(text: Any) -> Any:
-        return pattern.sub(r"\1_", text) if isinstance(text, str) else text
-
-    changed = [line._replace(name=renamed(line.name), expression=renamed(line.expression)) for line in lines]
-    return changed, [renamed(text) for text in others]
+    changes = {name: behind(name) for name in taken}
+    return [line.renamed(changes) for line in lines], [each and each.renamed(changes) for each in others]
 
 
 def behind(name: str) -> str:

@@ -18,13 +18,11 @@ from sandbox.neurons.base import NUMBER, Neuron, Value, full
 from sandbox.neurons.dice import DRAWS, following, normal, uniform
 from sandbox.neurons.firing import spike
 from sandbox.reference.compiler.algebra import Node
-from sandbox.reference.compiler.constants import undrawn
-from sandbox.reference.compiler.formula import parse
+from sandbox.reference.compiler.constants import written as text_of_start
 from sandbox.reference.compiler.measured import rheobase_of, swing_of
 from sandbox.reference.compiler.model import Model
 from sandbox.reference.compiler.reading import CLOCKS, Exact, Gated, any_of, places
 from sandbox.reference.compiler.tape import Program, Writer
-from sandbox.reference.compiler.units import symbols
 
 STARTING = 1000  # the first stream of draws of initial values
 UNREAD = "unread"  # the input of a neuron without one
@@ -263,7 +261,7 @@ class CompiledNeuron(Neuron):
         start = self.starts.get(name, self.model.starts.get(name, 0.0))
         if not isinstance(start, str):
             return start if isinstance(start, NUMBER) or like is None else start.to(like)
-        formula = parse(undrawn(start), symbols())
+        formula = text_of_start(start)
         if not formula.names - self.parameters.keys():
             value = formula(self.parameters)
             return value.to(like) if isinstance(value, Tensor) and like is not None else value
@@ -306,9 +304,10 @@ class CompiledNeuron(Neuron):
             if shared not in self.plans:
                 if len(self.plans) >= PLANS:
                     self.plans.clear()
-                self.plans[shared] = _planned(
-                    self.model, self.driving, {**known, "dt": dt}, swing, like, state[-3] is not None
-                )
+                with torch.inference_mode(False):  # constants are kept, also for steps that autograd records
+                    self.plans[shared] = _planned(
+                        self.model, self.driving, {**known, "dt": dt}, swing, like, state[-3] is not None
+                    )
             cache[key] = self.plans[shared]
         return cache[key]
 

@@ -12,8 +12,12 @@ from sandbox.reference.compiler import effort, grammar
 from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM
 from sandbox.reference.compiler.methods import METHODS
 from sandbox.reference.compiler.names import CLOCK, CLOCKS, CONSTANTS, NOISE, RESERVED, check_known, check_own
+from sandbox.reference.compiler.triangular import exact
 from sandbox.reference.compiler.units import symbols
+from sandbox.reference.compiler.written import Code, Equation, Expression
 from sandbox.reference.need import brian2
+
+NOTHING = Code("", ())  # no statements
 
 
 class Step(NamedTuple):
@@ -22,25 +26,25 @@ class Step(NamedTuple):
     code: str
     method: str
     dimensions: dict[str, Any]
-    period: str | None  # the text of a refractory time
-    condition: str | None  # the text of a refractory condition
+    period: Expression | None  # a refractory time
+    condition: Expression | None  # a refractory condition
 
 
 class Event(NamedTuple):
     """A further event of Brian2: statements that run where a condition holds, after the reset."""
 
     name: str
-    condition: str
-    statements: str
+    condition: Expression
+    code: Code
 
 
 class Text(NamedTuple):
     """A model as text, checked by the grammar."""
 
-    lines: list[grammar.Equation]
-    threshold: str | None
-    reset: str | None
-    refractory: str | None
+    lines: list[Equation]
+    threshold: Expression | None
+    reset: Code
+    refractory: Expression | None
     events: tuple[Event, ...] = ()
 
 
@@ -58,17 +62,17 @@ def ask(text: Text, methods: Sequence[str], namespace: Mapping[str, Any], extra:
         variables = group.resolve_all(names, {}, user_identifiers=set())
         if text.threshold is not None:
             _check_condition("threshold", text.threshold, variables)
-        check_code("reset", [s.text for s in grammar.statements(text.reset or "")], variables)
+        check_code("reset", [statement.text for statement in text.reset.statements], variables)
         for event in text.events:
             _check_condition(f"event {event.name!r}:", event.condition, variables)
-            check_code(f"event {event.name!r}", [s.text for s in grammar.statements(event.statements)], variables)
+            check_code(f"event {event.name!r}", [each.text for each in event.code.statements], variables)
         code, chosen = _updated(group, methods, text.lines)
         dimensions = {name: variable.dim for name, variable in variables.items() if hasattr(variable, "dim")}
         return Step(code, chosen, dimensions, *_refractory(text.refractory, variables))
 
 
 def group_of(
-    lines: Sequence[grammar.Equation],
+    lines: Sequence[Equation],
     namespace: Mapping[str, Any],
     extra: Sequence[str] = (),
     refractory: bool = False,
@@ -103,15 +107,15 @@ def check_names(text: Text, namespace: Mapping[str, Any], extra: Sequence[str]) 
     waits = "it belongs to cells with a refractory time or condition: give refractory=..."
     refused = {} if text.refractory else {"lastspike": waits, "not_refractory": waits}
     conditions = [event.condition for event in text.events]
-    for expression in [*_expressions(text._replace(reset=None, events=())), *conditions]:
+    for expression in [*_expressions(text._replace(reset=NOTHING, events=())), *conditions]:
         check_known(expression, valid, refused)
     for code in codes(text):
-        for statement in grammar.statements(code):
-            check_known(statement.side, valid | local_names(code, own), refused)
+        for statement in code.statements:
+            check_known(statement.expression, valid | local_names(code, own), refused)
     variables = [line.name for line in text.lines if line.kind != "subexpression" and "shared" not in line.flags]
     for code in codes(text):
         local = local_names(code, own)
-        for statement in grammar.statements(code):
+        for statement in code.statements:
             if statement.target in local and statement.target in valid | CLOCKS:
                 raise ValueError(
                     f"{statement.target!r} in the reset {statement.text!r} has a meaning: it is not assigned to"
@@ -124,37 +128,37 @@ def mentioned(text: Text) -> set[str]:
     """Return the names that the model reads, without those that its reset defines."""
     own = {line.name for line in text.lines}
     local = set().union(*(local_names(code, own) for code in codes(text)))
-    return set().union(*(grammar.names(grammar.expression(each)) for each in _expressions(text))) - local
+    return set().union(*(each.names for each in _expressions(text))) - local
 
 
-def codes(text: Text) -> list[str]:
+def codes(text: Text) -> list[Code]:
     """Return the statements of the reset, and those of each further event."""
-    return [text.reset or "", *(event.statements for event in text.events)]
+    return [text.reset, *(event.code for event in text.events)]
 
 
-def local_names(code: str, own: Collection[str]) -> set[str]:
+def local_names(code: Code, own: Collection[str]) -> set[str]:
     """Return the names that statements define and read again: `before = v; v = 0*mV; w += before / R`.
 
-    >>> sorted(local_names("before = v; u = 1; v = before / 2", ["v"]))
+    >>> sorted(local_names(grammar.statements("before = v; u = 1; v = before / 2"), ["v"]))
     ['before']
     """
     found: set[str] = set()
     defined: set[str] = set()
-    for statement in grammar.statements(code):
-        found |= grammar.names(statement.expression) & defined
+    for statement in code.statements:
+        found |= statement.expression.names & defined
         found |= {statement.target} & defined if statement.operator else set()
         defined |= {statement.target} - set(own) if not statement.operator else set()
     return found
 
 
-def _expressions(text: Text) -> list[str]:
+def _expressions(text: Text) -> list[Expression]:
     found = [line.expression for line in text.lines if line.expression]
-    found += [statement.side for code in codes(text) for statement in grammar.statements(code)]
+    found += [statement.expression for code in codes(text) for statement in code.statements]
     found += [event.condition for event in text.events]
     return [*found, *(part for part in (text.threshold, text.refractory) if part)]
 
 
-def _updated(group: Any, methods: Sequence[str], lines: Sequence[grammar.Equation]) -> tuple[str, str]:
+def _updated(group: Any, methods: Sequence[str], lines: Sequence[Equation]) -> tuple[str, str]:
     """Return the code of one step, and the first method that could generate it; without equations nothing moves."""
     if not any(line.kind == "differential equation" for line in lines):
         return "", methods[0] if methods else "euler"
@@ -175,7 +179,7 @@ def _updated(group: Any, methods: Sequence[str], lines: Sequence[grammar.Equatio
 
 
 def _tried(group: Any, method: str, problems: dict[str, str]) -> str | None:
-    group.state_updater.method_choice = method
+    group.state_updater.method_choice = exact if method == "exact" else method
     try:
         group.state_updater.update_abstract_code(run_namespace={})
     except Exception as error:  # Brian2 and SymPy raise a dozen kinds for what they cannot solve
@@ -230,7 +234,9 @@ def check_code(where: str, lines: Sequence[str], variables: Mapping[str, Any]) -
         raise ValueError(f"{where} {'; '.join(lines)!r}: {' '.join(str(error).split())}; multiply by a unit") from None
 
 
-def _refractory(refractory: str | None, variables: Mapping[str, Any]) -> tuple[str | None, str | None]:
+def _refractory(
+    refractory: Expression | None, variables: Mapping[str, Any]
+) -> tuple[Expression | None, Expression | None]:
     from brian2.parsing.expressions import is_boolean_expression, parse_expression_dimensions
 
     if refractory is None:
@@ -247,7 +253,7 @@ def _refractory(refractory: str | None, variables: Mapping[str, Any]) -> tuple[s
     return refractory, None
 
 
-def _said(error: Exception, lines: Sequence[grammar.Equation]) -> str:
+def _said(error: Exception, lines: Sequence[Equation]) -> str:
     message = " ".join(str(error).split())
     cause = error.__cause__
     if cause is not None and str(cause) not in message:
