@@ -38,6 +38,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "smallest": min,
     "plus": add,
     "minus": sub,
+    "difference": sub,
     "choose": lambda condition, a, b: a if condition else b,
 }
 
