@@ -111,7 +111,11 @@ def from_brian2(
     for name in {str(input), *named} - set(initial or {}):
         held.initial.pop(name, None)  # a group has a value of its input, which every step brings anew
     own = brought(held.namespace, functions)
-    with grammar.calling({behind(name): each.arity for name, each in own.items()}):
+    arities = {behind(name): each.arity for name, each in own.items()}
+    with (
+        grammar.calling(arities),
+        torch.inference_mode(False),
+    ):  # tensors are kept, for autograd too
         return _compiled(
             held,
             surrogate,

@@ -171,6 +171,8 @@ class CompiledNeuron(Neuron):
                 state = state._replace(key=after[0], clock=after[1])
             return getattr(state, self.membrane), state
         u, *more = plan.threshold([*state, *self._extra(plan.threshold, state, dt)])
+        if plan.fixed:
+            u = u + torch.zeros_like(state[0])
         surrogate: Any = self.surrogate
         if more:
             surrogate = Gated(surrogate, more[0]) if model.exact is None else Exact(surrogate, more[0])
@@ -319,6 +321,7 @@ class Plan(NamedTuple):
     threshold: Program | None
     reset: Program | None
     refractory: bool
+    fixed: bool = False  # whether the threshold is the same for all cells
 
 
 def _planned(
@@ -331,7 +334,8 @@ def _planned(
         return Plan(update, None, reset, refractory)
     compared = {"u": model.algebra.call("difference", *model.above)}
     compared |= {name: node for name, node in (("gate", model.gate), ("holds", model.exact)) if node is not None}
-    return Plan(update, write([], compared, scale=1 / swing), reset, refractory)
+    fixed = all(side.level < 2 for side in model.above)
+    return Plan(update, write([], compared, scale=1 / swing), reset, refractory, fixed)
 
 
 def written(
