@@ -9,7 +9,7 @@ import torch
 from sandbox.reference.brian import plain_numpy
 from tests.sandbox.reference.corpus.facts import models
 from tests.sandbox.reference.corpus.page import PAGE, attempt, page, row, rows_of, verbatim
-from tests.sandbox.reference.corpus.running import apart, gradients, ran, ran_in_brian2
+from tests.sandbox.reference.corpus.running import apart, compiled, gradients, group_of, ran, ran_in_brian2
 
 MODELS = models()
 CLOSE = 1e-9  # of the largest value of a variable: 2000 steps of float64 with their operations in another order
@@ -40,6 +40,24 @@ def test_a_model_is_what_brian2_runs_or_is_refused_as_the_page_says(name, rows):
     grads = gradients(facts, neuron, inputs)
     assert grads or not (neuron.model.variables or neuron.parameters or facts.driven)
     assert all(torch.isfinite(grad).all() for grad in grads.values())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"refractory": "5.1 * ms"},
+        {"method": "euler"},
+        {"reset": "v = Vr + 0.001*mV"},
+        {"threshold": "v > Vt + 0.01*mV"},
+    ],
+)
+def test_a_model_that_is_another_is_found_out(changes):
+    facts = MODELS["CUBA"]
+    with plain_numpy():
+        group = group_of(facts)
+        neuron = compiled(facts._replace(**changes), group)
+        wanted, inputs = ran_in_brian2(facts, group, neuron)
+    assert max(apart(wanted, ran(facts, neuron, inputs)).values()) > 100 * CLOSE
 
 
 def test_the_page_has_every_model_and_its_totals():

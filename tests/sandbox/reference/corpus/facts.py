@@ -21,7 +21,9 @@ A table `[[model]]` has
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import brian2 as b2
@@ -36,6 +38,7 @@ else:
 
 FOLDER = Path(__file__).parent
 CELLS = 8
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 class Facts(NamedTuple):
@@ -49,15 +52,15 @@ class Facts(NamedTuple):
     reset: str | None = None
     refractory: Any = None
     method: Any = None
-    events: dict[str, Any] = {}
+    events: Mapping[str, Any] = EMPTY
     as_equations: bool = False
-    constants: dict[str, Any] = {}
-    initial: dict[str, Any] = {}
-    signals: dict[str, Any] = {}
-    links: dict[str, Any] = {}
-    functions: list[str] = []
-    inputs: dict[str, Any] = {}
-    jumps: dict[str, Any] = {}
+    constants: Mapping[str, Any] = EMPTY
+    initial: Mapping[str, Any] = EMPTY
+    signals: Mapping[str, Any] = EMPTY
+    links: Mapping[str, Any] = EMPTY
+    functions: Sequence[str] = ()
+    inputs: Mapping[str, Any] = EMPTY
+    jumps: Mapping[str, Any] = EMPTY
     dt: float = 0.1
     quiet: bool = False
     rounding: Any = None

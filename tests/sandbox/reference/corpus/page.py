@@ -9,6 +9,8 @@ import gc
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import brian2 as b2
+
 from sandbox.reference.brian import plain_numpy
 from tests.sandbox.reference.corpus.facts import Facts, models
 from tests.sandbox.reference.corpus.running import compiled, group_of
@@ -20,8 +22,8 @@ What `sandbox.from_brian2` makes of models as they were published. Which ones ar
 every NeuronGroup of Brian2's examples and tutorials that has a threshold or a differential equation, those of its
 course material and of the exercises of *Neuronal Dynamics* whose equations, threshold, reset or method are not among
 them already, and models of the literature. Left out are SpatialNeuron, synapses, groups without a threshold and a
-differential equation, and groups that Brian2 refuses itself when it writes NumPy. A method that is an object, or one of
-GSL, is not among the schemes that are compared. The facts (equations, constants, sources; of the literature as recalled
+differential equation, groups that Brian2 2.9 refuses itself when it writes NumPy, course files that it no longer runs,
+and methods that are objects or of GSL. The facts (equations, constants, sources; of the literature as recalled
 from the papers) stand in `tests/sandbox/reference/corpus/`.
 
 *Verbatim* means: the text and the values of the source were handed over, with the name of its drive and nothing else:
@@ -63,7 +65,11 @@ def plain(text: str) -> str:
 
 def drive(facts: Facts) -> str:
     """Return how a model was compiled."""
-    parts = [f"input {', '.join(f'`{name}`' for name in (*facts.inputs, *facts.links))}"] if facts.inputs or facts.links else []
+    parts = (
+        [f"input {', '.join(f'`{name}`' for name in (*facts.inputs, *facts.links))}"]
+        if facts.inputs or facts.links
+        else []
+    )
     parts += [f"jumps of {', '.join(f'`{name}`' for name in facts.jumps)}"] if facts.jumps else []
     parts += [f"functions {', '.join(f'`{name}`' for name in facts.functions)}"] if facts.functions else []
     return "; ".join(parts) or "alone"
@@ -119,5 +125,6 @@ def attempt(facts: Facts) -> tuple[Any, Any]:
 
 if __name__ == "__main__":
     gc.freeze()
+    b2.BrianLogger.suppress_hierarchy("brian2")  # about groups that do not run
     with plain_numpy():
         PAGE.write_text(page([row(facts, attempt(facts)[1]) for facts in models().values()]))

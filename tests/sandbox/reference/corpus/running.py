@@ -120,7 +120,9 @@ def kicks_of(facts: Facts) -> dict[str, np.ndarray]:
 def ran_in_brian2(facts: Facts, group: Any, neuron: Any) -> tuple[Run, torch.Tensor]:
     """Run the group of a model; return what it did, and the inputs `[T, N]` or `[T, N, inputs]` in house units."""
     equations = group.user_equations
-    names = [name for name in equations.diff_eq_names | equations.parameter_names if behind(name) in neuron.model.variables]
+    names = [
+        name for name in equations.diff_eq_names | equations.parameter_names if behind(name) in neuron.model.variables
+    ]
     states = b2.StateMonitor(group, names, record=True, when="end")
     parts = [group, states] + ([b2.SpikeMonitor(group)] if facts.threshold else [])
     kicks = kicks_of(facts)
