@@ -40,9 +40,8 @@ def learnable(initial: float | Sequence[float] | Tensor, shape: tuple[int, ...] 
 
     Reference: Fang et al. 2021, parametric LIF (arXiv 2007.05785); the way the bound is kept is ours.
     """
-    each = torch.as_tensor(initial).detach().clone() if not isinstance(initial, float | int) else None
-    if each is None or not each.ndim:
-        marked = Learnable(initial if each is None else each)
+    if isinstance(initial, float | int) or not (each := torch.as_tensor(initial).detach().clone()).ndim:
+        marked = Learnable(float(initial))  # type: ignore[arg-type]  # a tensor of one number
         marked.shape = tuple(shape)
         return marked
     each = each if each.is_floating_point() else each.to(torch.get_default_dtype())
