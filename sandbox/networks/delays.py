@@ -190,7 +190,7 @@ class DelayedPart(Part):
         remedy = "build it without the d in its words, or use a rule of whole models, such as bptt"
         return self.part.lacks | {
             "bits": f"in training, learned delays share a spike between two steps; {remedy}",
-            "cells": f"it has learned delays, and a layer with delays is not one of a synapse and cells alone; {remedy}",
+            "cells": f"it has learned delays, and a layer with delays is not a synapse and cells alone; {remedy}",
         }
 
     def run(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:

@@ -61,6 +61,15 @@ def images():
     return net
 
 
+def delayed_images():
+    net = build((2, 6, 6), 3, ("4c3p2d3", "4x3d2", "10d4"), neuron=LIF(), dt=DT, seed=1)
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            if name.endswith("bias"):
+                p.add_(1.5)
+    return net
+
+
 def stack():
     """Parts that only a Stack has: neurons without weights, thresholds, factors, sums, delays, a last weight."""
     cells = lambda neuron: Neurons(Population(neuron, DT))  # noqa: E731
@@ -101,5 +110,5 @@ NETWORKS = {
     "stack": stack,
     "Conv1d": sequence_of_channels,
     "learned delays": lambda: build((4,), 3, ("6d5", "5rd2"), dt=DT),
-    "learned delays of channels": lambda: build((2, 6, 6), 3, ("4c3p2d3", "4x3d2", "5d4"), dt=DT),
+    "learned delays of channels": delayed_images,
 }
