@@ -82,7 +82,7 @@ class Circuit:
                     f"{given.source or 'the circuit'} to the {wanted[0]} of {given.target or 'the circuit'} it wants "
                     f"weights [post, pre] of shape {wanted}"
                 )
-            needed = given.variable if given.kind == "jump" else "v"
+            needed = given.variable if given.kind == "jump" else self.neuron.membrane
             if given.kind != "current" and needed not in has:
                 raise ValueError(
                     f"connections[{number}] needs the variable {needed!r}; {name} has: {', '.join(has)}: "

@@ -45,6 +45,8 @@ class Scale(nn.Module):
     Reference: NIR (doi 10.1038/s41467-024-52259-9), `Scale`.
     """
 
+    linear = True
+
     def __init__(self, scale: Tensor) -> None:
         super().__init__()
         self.scale = nn.Parameter(scale)
@@ -65,6 +67,8 @@ class SumPool2d(nn.Module):
     >>> SumPool2d((2, 2), (2, 2), (0, 0))(torch.ones(1, 1, 4, 4)).tolist()
     [[[[4.0, 4.0], [4.0, 4.0]]]]
     """
+
+    linear = True
 
     def __init__(self, kernel_size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> None:
         super().__init__()

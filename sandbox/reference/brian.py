@@ -98,39 +98,85 @@ def make_group(
 ) -> Any:
     """Build the NeuronGroup of a neuron in a given state, driven by stored currents `[T, N]`."""
     b2 = brian2()
-    physical = {name: value * unit(neuron.units[name]) for name, value in parameters(neuron).items()}
+    physical, own = of_cells(neuron, currents.shape[1:])
+    if periods is not None:
+        own[private(neuron, PERIOD)] = periods.numpy() * b2.ms
     lines = [neuron.equations]
     for name, values in {"current": currents, **drawn(neuron, state, currents)}.items():
         symbol = unit(neuron.units[name])
-        physical[f"stored_{name}"] = b2.TimedArray(values.numpy() * symbol, dt=dt * b2.ms)
+        physical[stored(neuron, name)] = b2.TimedArray(values.numpy() * symbol, dt=dt * b2.ms)
         if name in thrown(neuron):
             continue
-        lines.append(f"{name} = stored_{name}(t, i) : {base(symbol)} (constant over dt)")
-    if periods is not None:
-        lines.append("period_of_cell : second (constant)")
+        lines.append(f"{name} = {stored(neuron, name)}(t, i) : {base(symbol)} (constant over dt)")
+    lines += [f"{name} : {base(values)} (constant)" for name, values in own.items()]
     group = b2.NeuronGroup(
         currents.shape[1],
         "\n".join(lines),
         threshold=neuron.threshold,
         reset=neuron.reset_code,
-        refractory=refractoriness(neuron) if periods is None else "period_of_cell",
+        refractory=refractoriness(neuron) if periods is None else private(neuron, PERIOD),
         method=method or neuron.method,
         namespace=physical,
         dt=dt * b2.ms,
     )
     throw(group, neuron)
-    for name in evolving(neuron, state):
-        setattr(group, name, getattr(state, name).numpy() * unit(neuron.units[name]))
-    if periods is not None:
-        group.period_of_cell = periods.numpy() * b2.ms
+    start = {name: getattr(state, name).numpy() * unit(neuron.units[name]) for name in evolving(neuron, state)}
+    for name, values in {**own, **start}.items():
+        setattr(group, name, values)
     return group
 
 
 def refractoriness(neuron: Neuron) -> Any:
-    """Return the refractory period of a neuron, as Brian2 takes it."""
+    """Return the refractory period of a neuron, as Brian2 takes it: the name of a variable where cells differ."""
     if neuron.refractory is not None:
         return neuron.refractory
-    return neuron.t_refractory * brian2().ms if neuron.t_refractory or neuron.clamped else False
+    if several(neuron.t_refractory):
+        return private(neuron, PERIOD)
+    period = float(neuron.t_refractory)
+    return period * brian2().ms if period or neuron.clamped else False
+
+
+def of_cells(neuron: Neuron, shape: Sequence[int]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the parameters shared by cells of this shape, and those with a value for each, as quantities by name.
+
+    Where refractory periods differ, they are among the latter under the name that `refractoriness` returns.
+    """
+    shared, own = {}, {}
+    for name in (field.name for field in fields(neuron) if field.name in neuron.units):
+        value = torch.as_tensor(getattr(neuron, name), dtype=torch.float64).detach()
+        if value.numel() > 1:
+            own[name] = _each(value, shape) * unit(neuron.units[name])
+        else:
+            shared[name] = float(value) * unit(neuron.units[name])
+    if several(neuron.t_refractory) and neuron.refractory is None:
+        period = torch.as_tensor(neuron.t_refractory, dtype=torch.float64).detach()
+        own[private(neuron, PERIOD)] = _each(period, shape) * brian2().ms
+    return shared, own
+
+
+def _each(value: Tensor, shape: Sequence[int]) -> Any:
+    return value.expand(tuple(shape)).flatten().numpy()
+
+
+def several(value: Any) -> bool:
+    """Return whether a parameter has a value for each cell."""
+    return isinstance(value, Tensor) and value.numel() > 1
+
+
+PERIOD = "period"
+
+
+def private(neuron: Neuron | None, name: str) -> str:
+    """Return a name of ours in a group, with underscores behind it where the neuron has that name."""
+    texts = "" if neuron is None else f"{neuron.equations}\n{neuron.threshold}\n{neuron.reset_code}"
+    while neuron is not None and (name in neuron.units or re.search(rf"\b{name}\b", texts)):
+        name += "_"
+    return name
+
+
+def stored(neuron: Neuron, name: str) -> str:
+    """Return the name of the TimedArray with a current or with the random numbers of a neuron."""
+    return private(neuron, f"stored_{name}")
 
 
 def evolving(neuron: Neuron, state: Any) -> list[str]:
@@ -139,9 +185,10 @@ def evolving(neuron: Neuron, state: Any) -> list[str]:
 
 
 def parameters(neuron: Neuron) -> dict[str, float]:
-    """Return the parameters in the equations, by name: the fields with a unit."""
+    """Return the parameters in the equations, by name: the fields with a unit, of the first cell if cells differ."""
     given = {f.name: getattr(neuron, f.name) for f in fields(neuron)}
-    return {name: float(value) for name, value in given.items() if name in neuron.units}
+    first = {name: value.flatten()[0] if several(value) else value for name, value in given.items()}
+    return {name: float(value) for name, value in first.items() if name in neuron.units}
 
 
 def drawn(neuron: Neuron, state: Any, currents: Tensor) -> dict[str, Tensor]:
@@ -173,7 +220,7 @@ def throw(group: Any, neuron: Neuron) -> None:
     for runner in filter(None, runners):
         runner.update_abstract_code(run_namespace={})
         count = len(re.findall(CALL, _without_noise(runner)))
-        _redirect(runner, called[:count])
+        _redirect(runner, neuron, called[:count])
         called = called[count:]
 
 
@@ -184,7 +231,7 @@ def _without_noise(runner: Any) -> str:
     return "\n".join(line for line in str(runner.abstract_code).splitlines() if not line.startswith("xi"))
 
 
-def _redirect(runner: Any, names: Sequence[str]) -> None:
+def _redirect(runner: Any, neuron: Neuron, names: Sequence[str]) -> None:
     """Replace the calls in the code of a runner, each time that it is made, by stored draws of these names."""
     original = runner.update_abstract_code
 
@@ -194,7 +241,7 @@ def _redirect(runner: Any, names: Sequence[str]) -> None:
         for line in str(runner.abstract_code).splitlines():
             noise = [line.split("=")[0].strip()] if line.startswith("xi") else waiting
             for _ in re.findall(CALL, line):
-                line = re.sub(CALL, f"stored_{noise.pop(0)}(t, i)", line, count=1)
+                line = re.sub(CALL, f"{stored(neuron, noise.pop(0))}(t, i)", line, count=1)
             lines.append(line)
         runner.abstract_code = "\n".join(lines)
 

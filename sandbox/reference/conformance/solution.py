@@ -56,7 +56,7 @@ class Equations(NamedTuple):
 
 
 def equations_of(neuron: Neuron) -> Equations:
-    """Read a neuron's equations; raise ValueError if they contain random numbers."""
+    """Read a neuron's equations, those of the first cell where cells differ; raise ValueError for random numbers."""
     lines = {line.name: line for line in grammar.equations(neuron.equations)}
     sides = right_hand_sides(neuron.equations)
     state = neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64))
@@ -73,7 +73,7 @@ def equations_of(neuron: Neuron) -> Equations:
         values={name: value * scales[name] for name, value in parameters(neuron).items()},
         start=np.array(start),
         scales=scales,
-        t_refractory=0.0 if neuron.refractory is not None else float(neuron.t_refractory),
+        t_refractory=0.0 if neuron.refractory is not None else float(torch.as_tensor(neuron.t_refractory).flatten()[0]),
     )
 
 
