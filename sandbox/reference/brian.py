@@ -120,6 +120,7 @@ def make_group(
         dt=dt * b2.ms,
     )
     throw(group, neuron)
+    jump(group, neuron)
     start = {name: getattr(state, name).numpy() * unit(neuron.units[name]) for name in evolving(neuron, state)}
     for name, values in {**own, **start}.items():
         setattr(group, name, values)
@@ -222,6 +223,13 @@ def throw(group: Any, neuron: Neuron) -> None:
         count = len(re.findall(CALL, _without_noise(runner)))
         _redirect(runner, neuron, called[:count])
         called = called[count:]
+
+
+def jump(group: Any, neuron: Neuron, when: str = "start") -> None:
+    """Let the input of a neuron be added to a variable before each update, in this slot, if the neuron says so."""
+    into = getattr(neuron, "jumps", None)
+    if into is not None:
+        group.run_regularly(f"{into} += current", when=when)
 
 
 CALL = r"\brandn?\(\)"

@@ -15,6 +15,7 @@ from sandbox.reference.brian import (
     base,
     drawn,
     evolving,
+    jump,
     of_cells,
     private,
     refractoriness,
@@ -26,7 +27,16 @@ from sandbox.reference.brian import (
 from sandbox.reference.need import brian2
 from sandbox.reference.populations import INPUT, Afferent, Cells
 
-SLOTS = ("drive", "update", "threshold", "clear", "synapses", "reset", "output")  # of a population, in this order
+SLOTS = (
+    "drive",
+    "jump",
+    "update",
+    "threshold",
+    "clear",
+    "synapses",
+    "reset",
+    "output",
+)  # of a population, in this order
 BEFORE = ("line", "count", "threshold", "synapses", "reset")  # of the delays and the pool in front of it
 FEED = {"weights": "feed", "shortcut": "joined"}  # the variable that an afferent adds to
 
@@ -174,6 +184,7 @@ def _group(name: str, layer: Cells, steps: int, samples: int, clock: Any) -> Any
         name=name,
     )
     throw(group, neuron)
+    jump(group, neuron, f"jump_{name}")
     initial = {
         each: getattr(start, each).flatten().numpy() * unit(neuron.units[each]) for each in evolving(neuron, start)
     }

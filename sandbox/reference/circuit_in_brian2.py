@@ -18,6 +18,7 @@ from sandbox.reference.brian import (
     base,
     drawn,
     evolving,
+    jump,
     of_cells,
     plain_numpy,
     private,
@@ -106,6 +107,7 @@ def _cells(circuit: Circuit, currents: Tensor, dt: float, state: Any) -> Any:
         name="cells",
     )
     throw(group, neuron)
+    jump(group, neuron)
     start = {name: getattr(state, name).numpy() * unit(neuron.units[name]) for name in evolving(neuron, state)}
     for name, values in {**start, **own}.items():
         setattr(group, name, values)
