@@ -32,9 +32,8 @@ def spike(
     wait = wide(wait)
     spikes = spikes * (wait <= 0)
     if isinstance(t_refractory, Tensor):
-        _countable(float(t_refractory.max()), dt, wait.dtype)
         steps = torch.floor(t_refractory.detach().double() / dt + SLACK) - 1
-        closed: Any = steps.clamp(min=0).to(wait)
+        closed: Any = steps.clamp(0, 2 / torch.finfo(wait.dtype).eps).to(wait)  # the most that is counted
     else:
         closed = max(float(_countable(t_refractory, dt, wait.dtype) - 1), 0.0)  # the step of the spike itself is one
     return spikes, torch.where(spikes.detach() > 0, closed, (wait - 1).clamp(min=0))
