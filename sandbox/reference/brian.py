@@ -38,7 +38,7 @@ def run_brian2(
 
     Args:
         neuron: the neuron.
-        currents: `[T, N]` [nA], constant within each step (a TimedArray, read at the beginning of the step).
+        currents: `[T, N]` [nA], or `[T, N, inputs]`, constant within each step (a TimedArray, read at its beginning).
         dt: time step [ms].
         record: variables to record at the end of each step, after the reset; None for the membrane.
         periods: a refractory period [ms] for each cell, `[N]`; None for that of the neuron.
@@ -58,7 +58,7 @@ def run_brian2(
     with_equations(neuron)
     record = (neuron.membrane,) if record is None else record
     currents = currents.detach().to(torch.float64)
-    steps, cells = currents.shape
+    steps, cells = currents.shape[:2]
     with plain_numpy(), proof_reading(neuron):
         group = make_group(neuron, currents, dt, neuron.initial_state((cells,), currents[0]), periods)
         states = b2.StateMonitor(group, list(record), record=True, when="end", dt=dt * b2.ms)
@@ -83,7 +83,7 @@ def fire_in_brian2(neuron: Neuron, state: Any, dt: float) -> tuple[Tensor, dict[
     """
     b2 = brian2()
     with plain_numpy(), proof_reading(neuron):
-        group = make_group(neuron, torch.zeros_like(state[0])[None], dt, state, method="euler")
+        group = make_group(neuron, _silence(neuron, state[0])[None], dt, state, method="euler")
         group.state_updater.active = False  # so the method is never used
         spikes = b2.SpikeMonitor(group)
         b2.Network(group, spikes).run(dt * b2.ms, namespace={})
@@ -98,14 +98,14 @@ def make_group(
 ) -> Any:
     """Build the NeuronGroup of a neuron in a given state, driven by stored currents `[T, N]`."""
     b2 = brian2()
-    physical, own = of_cells(neuron, currents.shape[1:])
+    physical, own = of_cells(neuron, currents.shape[1 : -1 if neuron.inputs else None])
     if periods is not None:
         own[private(neuron, PERIOD)] = periods.numpy() * b2.ms
-    lines = [neuron.equations]
-    for name, values in {"current": currents, **drawn(neuron, state, currents)}.items():
+    lines, added = [neuron.equations], jumps(neuron)
+    for name, values in {**by_input(neuron, currents), **drawn(neuron, state, currents)}.items():
         symbol = unit(neuron.units[name])
         physical[stored(neuron, name)] = b2.TimedArray(values.numpy() * symbol, dt=dt * b2.ms)
-        if name in thrown(neuron):
+        if name in thrown(neuron) or name in added:
             continue
         lines.append(f"{name} = {stored(neuron, name)}(t, i) : {base(symbol)} (constant over dt)")
     lines += [f"{name} : {base(values)} (constant)" for name, values in own.items()]
@@ -118,13 +118,41 @@ def make_group(
         method=method or neuron.method,
         namespace=physical,
         dt=dt * b2.ms,
+        events={name: condition for name, (condition, _) in events(neuron).items()} or None,
     )
+    for name, (_, statements) in events(neuron).items():
+        group.run_on_event(name, statements)
+    for name, variable in added.items():
+        group.run_regularly(f"{variable} += {stored(neuron, name)}(t, i)", when="start", dt=dt * b2.ms)
     throw(group, neuron)
-    jump(group, neuron)
     start = {name: getattr(state, name).numpy() * unit(neuron.units[name]) for name in evolving(neuron, state)}
     for name, values in {**own, **start}.items():
         setattr(group, name, values)
     return group
+
+
+def by_input(neuron: Cell, currents: Tensor) -> dict[str, Tensor]:
+    """Return the currents of each input of a neuron, `[T, N]`, by its name in the equations."""
+    if not neuron.inputs:
+        return {"current": currents}
+    return dict(zip(neuron.inputs, currents.unbind(-1), strict=True))
+
+
+def events(neuron: Cell) -> dict[str, tuple[str, str]]:
+    """Return the further events of a neuron, by name: a condition, and the statements that run where it holds."""
+    return dict(getattr(neuron, "recipe", {}).get("events", {}))
+
+
+def jumps(neuron: Cell) -> dict[str, str]:
+    """Return the variable that each input is added to before a step; "current" is the name of a single input."""
+    found: dict[str, str] = getattr(neuron, "jumps", {})
+    return dict(found) if neuron.inputs else dict(zip(["current"], found.values(), strict=False))
+
+
+def _silence(neuron: Cell, like: Tensor) -> Tensor:
+    """Return no current for cells `[N]`."""
+    zero = torch.zeros_like(like)
+    return zero[..., None].expand(*zero.shape, len(neuron.inputs)) if neuron.inputs else zero
 
 
 def refractoriness(neuron: Neuron) -> Any:
@@ -200,7 +228,7 @@ def drawn(neuron: Neuron, state: Any, currents: Tensor) -> dict[str, Tensor]:
     for _ in currents[1:]:
         keys.append(following(keys[-1]))
     return {
-        name: torch.stack([DRAWS[kind](key, currents[0], stream) for key in keys])
+        name: torch.stack([DRAWS[kind](key, state[0], stream) for key in keys])
         for stream, (name, kind) in enumerate(neuron.draws.items())
     }
 
@@ -223,13 +251,6 @@ def throw(group: Any, neuron: Neuron) -> None:
         count = len(re.findall(CALL, _without_noise(runner)))
         _redirect(runner, neuron, called[:count])
         called = called[count:]
-
-
-def jump(group: Any, neuron: Neuron, when: str = "start") -> None:
-    """Let the input of a neuron be added to a variable before each update, in this slot, if the neuron says so."""
-    into = getattr(neuron, "jumps", None)
-    if into is not None:
-        group.run_regularly(f"{into} += current", when=when)
 
 
 CALL = r"\brandn?\(\)"

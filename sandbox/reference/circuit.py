@@ -14,8 +14,9 @@ from sandbox.reference.affine import Edges
 from sandbox.reference.brian import (
     base,
     drawn,
+    events,
     evolving,
-    jump,
+    jumps,
     of_cells,
     private,
     refractoriness,
@@ -53,10 +54,12 @@ def circuit(layers: Sequence[Cells], x: NDArray[np.float64], dt: float) -> Any:
         cells = sources[number] = _cells(f"cells_{number}", layer, steps, samples, clock)
         objects.append(cells)
         for afferent in layer.afferents:
-            objects += _afferent(number, afferent, sources[afferent.source], cells, layer, samples)
-            slots += [f"{slot}_{afferent.role}_{number}" for slot in BEFORE]
-        if layer.recurrent is not None:
-            own = Weighing(f"recurrent_{number}", layer, samples, layer.count, layer.recurrent, "heard")
+            where = f"{afferent.role}_{number}{_mark(layer, afferent.input)}"
+            objects += _afferent(where, afferent, sources[afferent.source], cells, layer, samples)
+            slots += [f"{slot}_{where}" for slot in BEFORE]
+        for name, edges in layer.recurrent.items():
+            mark = _mark(layer, name)
+            own = Weighing(f"recurrent_{number}{mark}", layer, samples, layer.count, edges, name, f"heard{mark}")
             objects.append(own.synapses(cells, cells))
         objects.append(_monitor(f"outputs_{number}", cells))
         slots += [f"{slot}_cells_{number}" for slot in SLOTS]
@@ -74,10 +77,20 @@ def _input(x: NDArray[np.float64], clock: Any) -> Any:
     return group
 
 
-def _afferent(number: int, afferent: Afferent, source: Any, cells: Any, layer: Cells, samples: int) -> Iterator[Any]:
+def _mark(layer: Cells, name: str) -> str:
+    """Return what a name of ours ends in that stands for one of several inputs."""
+    return f"_{name}" if layer.neuron.inputs else ""
+
+
+def _received(layer: Cells, name: str) -> list[str]:
+    """Return the variables that are summed to an input of a population, without its bias."""
+    roles = [FEED[afferent.role] for afferent in layer.afferents if afferent.input == name]
+    return [private(layer.neuron, f"{each}{_mark(layer, name)}") for each in (*roles, "heard")]
+
+
+def _afferent(where: str, afferent: Afferent, source: Any, cells: Any, layer: Cells, samples: int) -> Iterator[Any]:
     """Yield the objects between a source and a population: a delay line or delays, a pool, and the weights."""
-    where, delay = f"{afferent.role}_{number}", afferent.delay
-    width = len(source) // samples
+    delay, width = afferent.delay, len(source) // samples
     if delay is not None and not source.thresholder:  # an output that is no spike has no delay in Brian2
         source, delay = _line(where, source, np.tile(delay, samples)), None
         yield source
@@ -87,7 +100,9 @@ def _afferent(number: int, afferent: Afferent, source: Any, cells: Any, layer: C
         yield pool
         yield _counting(where, source, pool, counted, delay)
         source, delay, width = pool, None, afferent.pooled
-    yield Weighing(where, layer, samples, width, afferent.edges, FEED[afferent.role]).synapses(source, cells, delay)
+    into = f"{FEED[afferent.role]}{_mark(layer, afferent.input)}"
+    weighing = Weighing(where, layer, samples, width, afferent.edges, afferent.input, into)
+    yield weighing.synapses(source, cells, delay)
 
 
 def _line(where: str, source: Any, delay: NDArray[np.int64]) -> Any:
@@ -138,21 +153,17 @@ def _cells(name: str, layer: Cells, steps: int, samples: int, clock: Any) -> Any
     """Build a population at rest, copied for each sample, with a scheduling slot for each part of its step."""
     group = _group(name, layer, steps, samples, clock)
     group.state_updater.when = f"update_{name}"
-    amount = layer.neuron.units["current"]
-    cleared = [private(layer.neuron, each) for each in (*_feeds(layer), "heard")]
-    group.run_regularly("\n".join(f"{each} = 0 * ({amount})" for each in cleared), when=f"clear_{name}")
-    for thresholder in group.thresholder.values():
-        thresholder.when = f"threshold_{name}"
-    for resetter in group.resetter.values():
-        resetter.when = f"reset_{name}"
+    units = layer.neuron.units
+    cleared = [f"{each} = 0 * ({units[input]})" for input in layer.inputs for each in _received(layer, input)]
+    group.run_regularly("\n".join(cleared), when=f"clear_{name}")
+    for event, thresholder in group.thresholder.items():
+        thresholder.when, thresholder.order = f"threshold_{name}", int(event != "spike")
+    for event, resetter in group.resetter.items():
+        resetter.when, resetter.order = f"reset_{name}", int(event != "spike")
     if not layer.neuron.spiking:
         v, output = layer.neuron.membrane, private(layer.neuron, "output")
         group.run_regularly(f"{output} = {v} / ({layer.neuron.units[v]})", when=f"output_{name}")
     return group
-
-
-def _feeds(layer: Cells) -> list[str]:
-    return [FEED[afferent.role] for afferent in layer.afferents]
 
 
 def _group(name: str, layer: Cells, steps: int, samples: int, clock: Any) -> Any:
@@ -160,11 +171,13 @@ def _group(name: str, layer: Cells, steps: int, samples: int, clock: Any) -> Any
     neuron, count = layer.neuron, samples * layer.count
     start = neuron.initial_state((samples, *layer.shape), torch.zeros((), dtype=torch.float64))
     physical, own = of_cells(neuron, (samples, *layer.shape))
-    amount = unit(neuron.units["current"])
-    own[private(neuron, "bias")] = np.tile(layer.bias, samples) * amount
-    received = [private(neuron, each) for each in (*_feeds(layer), "heard")]
-    lines = [neuron.equations, f"current = {' + '.join([*received, private(neuron, 'bias')])} : {base(amount)}"]
-    lines += [f"{each} : {base(amount)}" for each in received]
+    lines, added, sums = [neuron.equations], jumps(neuron), {}
+    for input in layer.inputs:
+        amount, bias = unit(neuron.units[input]), private(neuron, f"bias{_mark(layer, input)}")
+        own[bias] = np.tile(layer.bias[input], samples) * amount
+        sums[input] = " + ".join([*_received(layer, input), bias])
+        lines += [f"{each} : {base(amount)}" for each in _received(layer, input)]
+        lines += [f"{input} = {sums[input]} : {base(amount)}"] * (input not in added)
     lines += [f"{each} : {base(values)} (constant)" for each, values in own.items()]
     lines += [f"{private(neuron, 'output')} : 1"] * (not neuron.spiking)
     for draw, values in drawn(neuron, start, torch.zeros(steps, count, dtype=torch.float64)).items():
@@ -182,9 +195,13 @@ def _group(name: str, layer: Cells, steps: int, samples: int, clock: Any) -> Any
         namespace=physical,
         clock=clock,
         name=name,
+        events={event: condition for event, (condition, _) in events(neuron).items()} or None,
     )
+    for event, (_, statements) in events(neuron).items():
+        group.run_on_event(event, statements)
+    for input, variable in added.items():
+        group.run_regularly(f"{variable} += {sums[input]}", when=f"jump_{name}")
     throw(group, neuron)
-    jump(group, neuron, f"jump_{name}")
     initial = {
         each: getattr(start, each).flatten().numpy() * unit(neuron.units[each]) for each in evolving(neuron, start)
     }
@@ -220,6 +237,7 @@ class Weighing(NamedTuple):
     samples: int
     inputs: int
     edges: Edges
+    input: str  # of the neuron
     into: str  # the variable that they add to
 
     def synapses(self, source: Any, target: Any, delay: NDArray[np.int64] | None = None) -> Any:
@@ -229,7 +247,7 @@ class Weighing(NamedTuple):
         every step.
         """
         b2 = brian2()
-        amount, into = unit(self.layer.neuron.units["current"]), private(self.layer.neuron, self.into)
+        amount, into = unit(self.layer.neuron.units[self.input]), private(self.layer.neuron, self.into)
         of, fires = base(amount), bool(source.thresholder)
         summed = "" if fires else f"\n{into}_post = weight * {_output(source)}_pre : {of} (summed)"
         on_pre = f"{into}_post += weight" if fires else None

@@ -17,8 +17,9 @@ from sandbox.neurons.stepping import rest
 from sandbox.reference.brian import (
     base,
     drawn,
+    events,
     evolving,
-    jump,
+    jumps,
     of_cells,
     plain_numpy,
     private,
@@ -105,9 +106,13 @@ def _cells(circuit: Circuit, currents: Tensor, dt: float, state: Any) -> Any:
         namespace=physical,
         dt=dt * b2.ms,
         name="cells",
+        events={event: condition for event, (condition, _) in events(neuron).items()} or None,
     )
+    for event, (_, statements) in events(neuron).items():
+        group.run_on_event(event, statements)
+    for variable in jumps(neuron).values():
+        group.run_regularly(f"{variable} += current", when="start")
     throw(group, neuron)
-    jump(group, neuron)
     start = {name: getattr(state, name).numpy() * unit(neuron.units[name]) for name in evolving(neuron, state)}
     for name, values in {**start, **own}.items():
         setattr(group, name, values)

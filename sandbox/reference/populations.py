@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sandbox.networks.by_input import ByInput
 from sandbox.networks.delays import Delayed, DelayedPart
 from sandbox.networks.network import Layer, Network, Population, Residual
 from sandbox.networks.parts import Neurons, Stack, Stateless
@@ -24,7 +25,8 @@ INPUT = -1  # in place of the number of a population
 class Afferent(NamedTuple):
     """A way from one population, or from the input, to another."""
 
-    role: str  # "weights" or "shortcut", of which a population has one each
+    role: str  # "weights" or "shortcut", of which each input of a population has one each
+    input: str  # of the neuron, "current" where it has one
     source: int  # number of the population it comes from, or `INPUT`
     edges: Edges  # nA for an input of 1
     delay: NDArray[np.int64] | None  # steps, of each cell of the source
@@ -38,10 +40,15 @@ class Cells(NamedTuple):
     name: str
     neuron: Neuron
     shape: Shape
-    bias: NDArray[np.float64]  # nA, of each cell
+    bias: dict[str, NDArray[np.float64]]  # nA, of each cell, by input
     afferents: tuple[Afferent, ...]
-    recurrent: Edges | None
+    recurrent: dict[str, Edges]  # by input; empty for none
     dt: float  # [ms]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the neuron's inputs, "current" for a single one."""
+        return inputs_of(self.neuron)
 
     @property
     def count(self) -> int:
@@ -116,24 +123,52 @@ class _Writer:
 
     def cells(self, name: str, cells: Population, ways: Sequence[tuple[str, Signal]]) -> Signal:
         """Add a population."""
-        afferents, biases, shapes = [], [], []
-        for role, signal in ways:
-            before, behind = pooling(name, signal.modules)
-            pool = windows(name, before, signal.start)
-            found = affine(name, behind if pool else [*before, *behind], pool[1] if pool else signal.start)
-            delay = None if signal.delay is None else signal.delay.flatten().numpy()
-            pooled = (pool[0], math.prod(pool[1])) if pool else (None, 0)
-            afferents.append(Afferent(role, signal.source, found.edges, delay, *pooled))
-            biases.append(found.bias)
-            shapes.append(found.shape)
-        bias: NDArray[np.float64] = np.sum(biases, 0)
-        recurrent = None
-        if cells.recurrent is not None:
-            hears = affine(f"{name}.cells.recurrent", [cells.recurrent], shapes[0])
-            recurrent, bias = hears.edges, bias + hears.bias
         neuron = with_equations(cells.present())
-        self.found.append(Cells(name, neuron, shapes[0], bias, tuple(afferents), recurrent, cells.dt))
-        return Signal(len(self.found) - 1, shapes[0])
+        named = inputs_of(neuron)
+        afferents = []
+        bias: dict[str, NDArray[np.float64]] = {}
+        shape: Shape = ()
+        for role, signal in ways:
+            for number, modules in enumerate(_by_input(name, neuron, signal.modules)):
+                made, own, shape = _afferent(name, role, named[number], signal._replace(modules=modules))
+                afferents.append(made)
+                bias[named[number]] = bias.get(named[number], 0.0) + own
+        recurrent = {}
+        if cells.recurrent is not None:
+            for number, modules in enumerate(_by_input(name, neuron, (cells.recurrent,))):
+                hears = affine(f"{name}.cells.recurrent", modules, shape)
+                recurrent[named[number]] = hears.edges
+                bias[named[number]] = bias[named[number]] + hears.bias
+        self.found.append(Cells(name, neuron, shape, bias, tuple(afferents), recurrent, cells.dt))
+        return Signal(len(self.found) - 1, shape)
+
+
+def inputs_of(neuron: Neuron) -> tuple[str, ...]:
+    """Return the names of a neuron's inputs, "current" for a single one."""
+    return neuron.inputs or ("current",)
+
+
+def _by_input(name: str, neuron: Neuron, modules: tuple[nn.Module, ...]) -> list[tuple[nn.Module, ...]]:
+    """Return the modules in front of each input of a neuron."""
+    if not neuron.inputs:
+        return [modules]
+    *before, last = modules or (nn.Identity(),)
+    if not isinstance(last, ByInput):
+        raise ValueError(
+            f"{name} has a {type(last).__name__} in front of cells with the inputs {', '.join(neuron.inputs)}: give "
+            "each a synapse of its own, as sandbox.build does (sandbox.networks.by_input.ByInput)"
+        )
+    return [(*before, synapse) for synapse in last.inputs.values()]
+
+
+def _afferent(name: str, role: str, input: str, signal: Signal) -> tuple[Afferent, NDArray[np.float64], Shape]:
+    """Return a way to an input of a population, its bias, and the shape of the population."""
+    before, behind = pooling(name, signal.modules)
+    pool = windows(name, before, signal.start)
+    found = affine(name, behind if pool else [*before, *behind], pool[1] if pool else signal.start)
+    delay = None if signal.delay is None else signal.delay.flatten().numpy()
+    pooled = (pool[0], math.prod(pool[1])) if pool else (None, 0)
+    return Afferent(role, input, signal.source, found.edges, delay, *pooled), found.bias, found.shape
 
 
 def _behind(signal: Signal, module: nn.Module) -> Signal:

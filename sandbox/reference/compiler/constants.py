@@ -16,7 +16,7 @@ from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.formula import parse
 from sandbox.reference.compiler.signals import Signal
 from sandbox.reference.compiler.units import in_house, scale, symbols, text_of
-from sandbox.reference.compiler.updater import Text
+from sandbox.reference.compiler.updater import Text, codes
 from sandbox.reference.need import brian2
 
 
@@ -51,7 +51,7 @@ def _from_text(name: str, text: str) -> Any:
     if formula.names:
         raise unknown(f"unit in {name}={text!r}:", min(formula.names), ["ms", "mV", "nA", "Mohm", "nF", "uS"])
     b2 = brian2()
-    used = {unit: getattr(b2, unit) for unit in grammar.names(grammar.expression(text))}
+    used = {unit: getattr(b2, unit) for unit in grammar.expression(text).names}
     from brian2.core.variables import Constant
 
     variables = {unit: Constant(unit, dimensions=value.dim, value=float(value)) for unit, value in used.items()}
@@ -103,7 +103,7 @@ def constants_of(
         ValueError: for a value of another unit, or that is not finite.
     """
     b2 = brian2()
-    assigned = {statement.target for statement in grammar.statements(text.reset or "")}
+    assigned = {statement.target for code in codes(text) for statement in code.statements}
     house = {name: in_house(value) for name, value in known.items()}
     found: dict[str, Any] = {}
     tensors: dict[str, Tensor] = {}
