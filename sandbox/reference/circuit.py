@@ -182,7 +182,7 @@ def _group(name: str, layer: Cells, steps: int, samples: int, clock: Any) -> Any
     lines += [f"{private(neuron, 'output')} : 1"] * (not neuron.spiking)
     for draw, values in drawn(neuron, start, torch.zeros(steps, count, dtype=torch.float64)).items():
         symbol, array = unit(neuron.units[draw]), stored(neuron, draw)
-        physical[array] = b2.TimedArray(values.numpy() * symbol, dt=clock.dt)
+        physical[array] = b2.TimedArray(values.flatten(1).numpy() * symbol, dt=clock.dt)
         if draw not in thrown(neuron):
             lines.append(f"{draw} = {array}(t, i) : {base(symbol)} (constant over dt)")
     group = b2.NeuronGroup(

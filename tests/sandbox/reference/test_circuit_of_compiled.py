@@ -60,12 +60,32 @@ def agree(circuit, currents, mode, state=None):
     assert len(ours.step) > 20, "a silent comparison proves nothing"
 
 
+DRAWN = "draws in threshold and reset"  # of which no kernel knows where arriving spikes come between
+
+
 @pytest.mark.parametrize("name", NEURONS)
-@pytest.mark.parametrize("mode", ["numba", "plain"])
+@pytest.mark.parametrize("mode", ["numba", pytest.param("plain", marks=pytest.mark.slow)])
 def test_with_every_kind_of_connection(name, mode):
     neuron = make(name)
+    mode = "auto" if name == DRAWN and mode == "numba" else mode
     circuit, currents = wired(neuron, dt=DT, jump=neuron.membrane)
     agree(circuit, currents[:, 0], mode)
+
+
+def test_draws_of_a_reset_that_spikes_come_before_are_left_to_the_plain_loop():
+    neuron = make(DRAWN)
+    circuit, currents = wired(neuron, dt=DT)
+    with using("numba"), pytest.raises(RuntimeError, match="its reset draws random numbers, and spikes arrive between"):
+        simulate_circuit(circuit, currents[:, 0], DT)
+    agree(Circuit(neuron, CELLS), currents[:, 0], "numba")  # alone, in a kernel
+
+
+def test_several_inputs_are_refused():
+    neuron = from_brian2(
+        "dv/dt = (-v + 10*Mohm*(a + b)) / (10*ms) : volt", "v > 15*mV", "v = 0*mV", method="exact", input=("a", "b")
+    )
+    with pytest.raises(ValueError, match=r"has several inputs \(a, b\), .* compile it with input=None"):
+        Circuit(neuron, 3)
 
 
 def test_a_constant_current_and_jumps_alone():
@@ -75,8 +95,7 @@ def test_a_constant_current_and_jumps_alone():
     agree(circuit, torch.full((4,), 1.7, dtype=DOUBLE).expand(300, 4), "numba")
 
 
-@pytest.mark.parametrize("mode", ["numba", "plain"])
-@pytest.mark.parametrize("kind", ["library", "compiled"])
+@pytest.mark.parametrize(("kind", "mode"), [("library", "numba"), ("library", "plain"), ("compiled", "auto")])
 def test_refractory_periods_of_each_cell(kind, mode):
     periods = torch.arange(CELLS, dtype=DOUBLE) % 5 * 0.7
     if kind == "library":

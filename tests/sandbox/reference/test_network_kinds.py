@@ -165,6 +165,33 @@ def test_recurrent_conductances_of_compiled_neurons(clamped):
     assert report.spikes[-1] is None
 
 
+COBA = """
+    dv/dt = (10*nS*(-60*mV - v) + ge*(0*mV - v) + gi*(-80*mV - v)) / (200*pF) : volt (unless refractory)
+    dge/dt = -ge / (5*ms) : siemens
+    dgi/dt = -gi / (10*ms) : siemens
+"""
+
+
+@pytest.mark.parametrize("kind", ["recurrent, delays", pytest.param("images", marks=pytest.mark.slow)])
+def test_two_conductances_with_weights_of_their_own(kind):
+    """Each way between populations, and from a population to itself, has synapses to `ge` and others to `gi`."""
+    jumps = {"excitation": "ge", "inhibition": "gi"}
+    neuron = from_brian2(
+        COBA, "v > -50*mV", "v = -60*mV", "5*ms", method="exponential_euler", initial={"v": "-60*mV"}, jumps=jumps
+    )
+    shape, hidden = ((6,), ("12r", "10rd4")) if kind != "images" else ((1, 6, 6), ("4c3p2", "4x3"))
+    network = build(shape, 3, hidden, neuron, LeakyIntegrator(), dt=0.5, seed=0)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.abs_() if p.ndim > 1 else None  # a conductance is not negative
+    x = spikes(*shape)
+    network = ready(network, x)
+    agrees(network, x)
+    names = {thing.name for thing in to_brian2(network).objects(x[:2]).objects}
+    assert {"weights_0_excitation", "weights_0_inhibition"} <= names
+    assert ("recurrent_1_inhibition" if kind != "images" else "shortcut_2_inhibition") in names
+
+
 def test_parameters_and_refractory_periods_of_each_cell():
     """Also where a channel of an image shares them."""
     each = LIF(tau_mem=torch.linspace(4.0, 9.0, 20, dtype=DOUBLE), t_refractory=torch.arange(20.0, dtype=DOUBLE) % 4)
