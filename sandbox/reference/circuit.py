@@ -11,22 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from sandbox.reference.affine import Edges
-from sandbox.reference.brian import (
-    base,
-    drawn,
-    events,
-    evolving,
-    jumps,
-    of_cells,
-    private,
-    refractoriness,
-    stored,
-    throw,
-    thrown,
-    unit,
-)
+from sandbox.reference.brian import drawn, events, evolving, jumps, throw, thrown
 from sandbox.reference.need import brian2
 from sandbox.reference.populations import INPUT, Afferent, Cells
+from sandbox.reference.quantities import base, of_cells, private, refractoriness, stored, unit
 
 SLOTS = (
     "drive",
@@ -59,7 +47,7 @@ def circuit(layers: Sequence[Cells], x: NDArray[np.float64], dt: float) -> Any:
             slots += [f"{slot}_{where}" for slot in BEFORE]
         for name, edges in layer.recurrent.items():
             mark = _mark(layer, name)
-            own = Weighing(f"recurrent_{number}{mark}", layer, samples, layer.count, edges, name, f"heard{mark}")
+            own = Weighing(f"recurrent_{number}{mark}", layer, samples, layer.size, edges, name, f"heard{mark}")
             objects.append(own.synapses(cells, cells))
         objects.append(_monitor(f"outputs_{number}", cells))
         slots += [f"{slot}_cells_{number}" for slot in SLOTS]
@@ -168,7 +156,7 @@ def _cells(name: str, layer: Cells, steps: int, samples: int, clock: Any) -> Any
 
 def _group(name: str, layer: Cells, steps: int, samples: int, clock: Any) -> Any:
     b2 = brian2()
-    neuron, count = layer.neuron, samples * layer.count
+    neuron, count = layer.neuron, samples * layer.size
     start = neuron.initial_state((samples, *layer.shape), torch.zeros((), dtype=torch.float64))
     physical, own = of_cells(neuron, (samples, *layer.shape))
     lines, added, sums = [neuron.equations], jumps(neuron), {}
@@ -256,7 +244,7 @@ class Weighing(NamedTuple):
             made.pre.when = f"synapses_{source.name.removeprefix('pool_')}"
         else:
             made.summed_updaters[f"{into}_post"].when = f"drive_{target.name}"
-        copies = Copies(self.samples, self.inputs, self.layer.count, self.edges)
+        copies = Copies(self.samples, self.inputs, self.layer.size, self.edges)
         copies.connect(made)
         made.weight = np.tile(self.edges.weight, self.samples) * amount
         if delay is not None:

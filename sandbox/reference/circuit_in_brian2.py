@@ -14,23 +14,9 @@ from sandbox.events import Events
 from sandbox.kernels.circuit import Wire
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.stepping import rest
-from sandbox.reference.brian import (
-    base,
-    drawn,
-    events,
-    evolving,
-    jumps,
-    of_cells,
-    plain_numpy,
-    private,
-    refractoriness,
-    stored,
-    throw,
-    thrown,
-    unit,
-    with_equations,
-)
+from sandbox.reference.brian import drawn, events, evolving, jumps, plain_numpy, throw, thrown, with_equations
 from sandbox.reference.need import brian2
+from sandbox.reference.quantities import base, of_cells, private, refractoriness, stored, unit
 
 
 def run_circuit(circuit: Circuit, currents: Tensor, dt: float, state: Any = None) -> Events:

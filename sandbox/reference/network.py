@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rules.optional import recorder_of
 from sandbox.networks.network import Network, Population
 from sandbox.networks.parts import Stack
 from sandbox.neurons.stepping import rest
@@ -157,8 +158,9 @@ def responses(network: Network | Stack, x: Tensor) -> tuple[Tensor, ...]:
     hooks += [module.register_forward_hook(note) for module in inside]
     try:
         for part in network.layers:
-            before = len(outputs)
-            x = part.run(x).output
+            before, recorder = len(outputs), recorder_of(part)
+            assert recorder is not None
+            x = recorder(x, None, False).output
             if len(outputs) > before:
                 outputs[-1] = x.flatten(2)  # what leaves the part
     finally:

@@ -51,7 +51,7 @@ class Cells(NamedTuple):
         return inputs_of(self.neuron)
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """Number of cells."""
         return math.prod(self.shape)
 

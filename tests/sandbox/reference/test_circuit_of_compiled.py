@@ -82,7 +82,7 @@ def test_draws_of_a_reset_that_spikes_come_before_are_left_to_the_plain_loop():
 
 def test_several_inputs_are_refused():
     neuron = from_brian2(
-        "dv/dt = (-v + 10*Mohm*(a + b)) / (10*ms) : volt", "v > 15*mV", "v = 0*mV", method="exact", input=("a", "b")
+        "dv/dt = (-v + 10*Mohm*(a + b)) / (10*ms) : volt", "v > 15*mV", "v = 0*mV", method="exact", inputs=("a", "b")
     )
     with pytest.raises(ValueError, match=r"has several inputs \(a, b\), .* compile it with input=None"):
         Circuit(neuron, 3)
