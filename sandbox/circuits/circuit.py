@@ -87,6 +87,11 @@ class Circuit:
                     f"{given.source or 'the circuit'} to the {wanted[0]} of {given.target or 'the circuit'} it wants "
                     f"weights [post, pre] of shape {wanted}"
                 )
+            if given.kind != "jump" and not self.neuron.heeds:
+                raise ValueError(
+                    f"connections[{number}] is a {given.kind}, and nothing in the equations of {name} reads an input: "
+                    f"let its spikes jump, Connection(weights, kind='jump', variable={has[0]!r})"
+                )
             needed = given.variable if given.kind == "jump" else self.neuron.membrane
             if given.kind != "current" and needed not in has:
                 raise ValueError(

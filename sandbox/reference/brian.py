@@ -15,6 +15,7 @@ from torch import Tensor
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.cell import Cell
 from sandbox.neurons.dice import DRAWS, following
+from sandbox.reference.compiler.functions import counted
 from sandbox.reference.need import brian2
 from sandbox.reference.quantities import PERIOD, base, of_cells, private, refractoriness, several, stored, unit
 from sandbox.simulation import Trajectory
@@ -134,7 +135,7 @@ def make_group(
 def by_input(neuron: Cell, currents: Tensor) -> dict[str, Tensor]:
     """Return the currents of each input of a neuron, `[T, N]`, by its name in the equations."""
     if not neuron.inputs:
-        return {"current": currents}
+        return {"current": currents} if "current" in neuron.units else {}
     return dict(zip(neuron.inputs, currents.unbind(-1), strict=True))
 
 
@@ -191,6 +192,8 @@ def throw(group: Any, neuron: Neuron) -> None:
     names = thrown(neuron)
     if not names:
         return
+    if any(name.startswith("poisson") for name in names):
+        group.namespace["counted"] = brian2().Function(_counted, arg_units=[1, 1], return_unit=1)
     called = [name for name in names if not name.startswith("xi")]
     runners = [group.subexpression_updater, group.state_updater, *group.thresholder.values(), *group.resetter.values()]
     for runner in filter(None, runners):
@@ -200,7 +203,12 @@ def throw(group: Any, neuron: Neuron) -> None:
         called = called[count:]
 
 
-CALL = r"\brandn?\(\)"
+CALL = r"\brandn?\(\)|\bpoisson\("
+
+
+def _counted(u: Any, mean: Any) -> Any:
+    mean, u = np.broadcast_arrays(np.asarray(mean, dtype=float), u)
+    return counted(torch.from_numpy(mean.copy()), torch.from_numpy(u.copy())).numpy()
 
 
 def _without_noise(runner: Any) -> str:
@@ -216,8 +224,9 @@ def _redirect(runner: Any, neuron: Neuron, names: Sequence[str]) -> None:
         waiting, lines = list(names), []
         for line in str(runner.abstract_code).splitlines():
             noise = [line.split("=")[0].strip()] if line.startswith("xi") else waiting
-            for _ in re.findall(CALL, line):
-                line = re.sub(CALL, f"{stored(neuron, noise.pop(0))}(t, i)", line, count=1)
+            for call in re.findall(CALL, line):
+                value = f"{stored(neuron, noise.pop(0))}(t, i)"
+                line = re.sub(CALL, f"counted({value}, " if call == "poisson(" else value, line, count=1)
             lines.append(line)
         runner.abstract_code = "\n".join(lines)
 

@@ -67,14 +67,14 @@ def _cells(circuit: Circuit, currents: Tensor, dt: float, state: Any) -> Any:
     neuron = with_equations(circuit.neuron)
     physical, own = of_cells(neuron, currents.shape[1:])
     constant = len(currents) > 1 and currents.stride(0) == 0
-    amount = symbol_of(neuron, "current")
+    hears = "current" in neuron.units  # without an input, jumps alone reach it
     drive = private(neuron, "drive")
-    varying = {} if constant else {drive: (currents, amount)}
-    for name, values in drawn(neuron, state, currents).items():
-        varying[name] = values, unit(neuron.units[name])
-    alone = constant and not filtered(circuit)  # then the drive is the current
-    if constant:
-        own["current" if alone else drive] = currents[0].numpy() * amount
+    alone = not hears or (constant and not filtered(circuit))  # then the drive is the current
+    varying = {name: (values, unit(neuron.units[name])) for name, values in drawn(neuron, state, currents).items()}
+    if hears and constant:
+        own["current" if alone else drive] = currents[0].numpy() * symbol_of(neuron, "current")
+    elif hears:
+        varying[drive] = currents, symbol_of(neuron, "current")
     lines = [neuron.equations] if alone else [neuron.equations, _current(circuit)]
     for name, (values, symbol) in varying.items():
         physical[stored(neuron, name)] = b2.TimedArray(values.numpy() * symbol, dt=dt * b2.ms)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rules.errors import unknown
-from sandbox.reference.compiler import grammar
+from sandbox.reference.compiler import effort, grammar
 from sandbox.reference.compiler.given import behind
 from sandbox.reference.compiler.names import MOVING
 from sandbox.reference.compiler.neuron import CompiledNeuron
@@ -48,7 +48,7 @@ def drive_of(lines: Sequence[Equation], input: Any, input_unit: str, inputs: Any
     named = _units(inputs or (), input_unit)
     jumps = dict(jumps or {})
     lined = {line.name: line for line in lines}
-    moving = {line.name: line.unit for line in lines if line.kind == "differential equation"}
+    moving = {line.name: line.unit for line in lines if line.kind != "subexpression" and "constant" not in line.flags}
     for name, variable in jumps.items():
         if not isinstance(variable, str) or behind(variable) not in moving:
             raise unknown("variable in jumps:", str(variable), moving)
@@ -81,6 +81,20 @@ def unlinked(line: Equation, drive: Drive) -> Equation:
             "the values of that group"
         )
     return line._replace(flags=tuple(flag for flag in line.flags if flag != "linked"))
+
+
+def by_cell(lines: Sequence[Equation], drive: Drive) -> list[Equation]:
+    """Return lines in which what reads an input is not shared by all cells, each of which has its own input."""
+    reads = {line.name: line.reads for line in lines}
+
+    def silent(line: Equation) -> bool:
+        return not drive.units.keys() & {behind(name) for name in effort.reach(line.name, reads)}
+
+    def kept(line: Equation) -> tuple[str, ...]:
+        shared = line.kind != "subexpression" or silent(line)
+        return tuple(flag for flag in line.flags if flag != "shared" or shared)
+
+    return [line._replace(flags=kept(line)) for line in lines]
 
 
 def _units(inputs: Any, usual: str) -> dict[Any, str]:

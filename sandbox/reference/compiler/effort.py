@@ -14,6 +14,7 @@ MOST_TERMS = 400
 COUPLED = 2  # variables that depend on each other; SymPy finds the matrix exponential of two in a second, not of three
 PAIRS = 6  # of a variable and another on which it depends; the matrix exponential takes five seconds for these
 CAP = 10**9
+PLAIN = frozenset({"euler", "rk2", "rk4", "heun"})  # schemes that take equations as they are
 
 
 class Size(NamedTuple):
@@ -29,6 +30,12 @@ class Size(NamedTuple):
 
 
 ATOM = Size(1, 0)
+
+
+def expands(lines: Sequence[Equation], methods: Sequence[str]) -> bool:
+    """Return whether a scheme that may be taken multiplies equations out: all do with noise, and some without."""
+    noisy = any(name == "xi" or name.startswith("xi_") for line in lines for name in line.reads)
+    return noisy or not methods or not set(methods) <= PLAIN
 
 
 def check(lines: Sequence[Equation]) -> None:

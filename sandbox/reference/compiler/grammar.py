@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from types import MappingProxyType
 
 from rules.errors import unknown
-from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM, power
+from sandbox.reference.compiler.functions import DRAWING, FUNCTIONS, RANDOM, power
 from sandbox.reference.compiler.written import Code, Equation, Expression, Statement
 
 LONGEST = 5_000  # characters of an expression
@@ -213,7 +213,7 @@ def _check_call(node: ast.Call, text: str) -> None:
         raise ValueError(
             f"{near}; a TimedArray goes into the namespace, a torch function into functions={{{name!r}: ...}}"
         )
-    wanted = FUNCTIONS[name].arity if name in FUNCTIONS else more.get(name, 0)
+    wanted = FUNCTIONS[name].arity if name in FUNCTIONS else DRAWING.get(name, more.get(name, 0))
     if node.keywords or len(node.args) != wanted:
         raise ValueError(f"{_piece(node)!r}: {name} takes {wanted} plain argument{'s' * (wanted != 1)}")
 

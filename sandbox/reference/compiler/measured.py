@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from sandbox.reference.compiler.names import CLOCKS
 
 STEPS = 4000  # of a measurement
 CURRENTS = 64  # side by side
+FEW = 8  # cells that differ
 WIDEST = (-9.0, 12.0)  # powers of ten of an input in house units: A/m^2 to pA
 PASSES = 3  # each narrows the range by a factor of CURRENTS
 LONGEST_DT, SHORTEST_DT = 0.05, 0.01  # [ms]
@@ -44,9 +46,25 @@ def rheobase_of(neuron: Any) -> Any:
     Of a neuron without a threshold, the input that moves the membrane by the swing.
     Of several inputs, a tensor of that of each.
     """
+    neuron = thinned(neuron)
     if neuron.inputs:
         return torch.tensor([_smallest(neuron, number) for number in range(len(neuron.inputs))], dtype=torch.float64)
     return _smallest(neuron)
+
+
+def thinned(neuron: Any) -> Any:
+    """Return a neuron of which at most FEW cells differ, evenly spaced among those of its tensors."""
+    starts = {name: value for name, value in neuron.starts.items() if isinstance(value, Tensor)}
+    many = {name: value for name, value in neuron.parameters.items() if isinstance(value, Tensor)} | starts
+    lengths = {len(value) for value in many.values() if value.ndim == 1 and len(value) > FEW}
+    if len(lengths) != 1:
+        return neuron
+    (length,) = lengths
+    kept = torch.linspace(0, length - 1, FEW).round().long()
+    few = {name: value.detach()[kept] for name, value in many.items() if value.shape == (length,)}
+    made = replace(neuron, **{name: value for name, value in few.items() if name not in starts})
+    object.__setattr__(made, "starts", {**neuron.starts, **{name: few[name] for name in starts if name in few}})
+    return made
 
 
 def _smallest(neuron: Any, number: int | None = None) -> float:

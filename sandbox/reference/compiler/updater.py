@@ -12,6 +12,7 @@ from sandbox.reference.compiler import effort, grammar
 from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM
 from sandbox.reference.compiler.methods import METHODS
 from sandbox.reference.compiler.names import CLOCK, CLOCKS, CONSTANTS, NOISE, RESERVED, check_known, check_own
+from sandbox.reference.compiler.triangular import exact
 from sandbox.reference.compiler.units import symbols
 from sandbox.reference.compiler.written import Code, Equation, Expression
 from sandbox.reference.need import brian2
@@ -178,7 +179,7 @@ def _updated(group: Any, methods: Sequence[str], lines: Sequence[Equation]) -> t
 
 
 def _tried(group: Any, method: str, problems: dict[str, str]) -> str | None:
-    group.state_updater.method_choice = method
+    group.state_updater.method_choice = exact if method == "exact" else method
     try:
         group.state_updater.update_abstract_code(run_namespace={})
     except Exception as error:  # Brian2 and SymPy raise a dozen kinds for what they cannot solve

@@ -59,6 +59,8 @@ def equations_of(neuron: Neuron) -> Equations:
     """Read a neuron's equations, those of the first cell where cells differ; raise ValueError for random numbers."""
     if neuron.inputs:
         raise ValueError(f"it has several inputs ({', '.join(neuron.inputs)}); SciPy solves equations with one")
+    if "current" not in neuron.units and not neuron.inputs:
+        raise ValueError("it has no input: there is no current to solve it under")
     if events(neuron):
         raise ValueError(f"it has further events, {', '.join(events(neuron))}: SciPy solves equations alone")
     if jumps(neuron):

@@ -88,6 +88,16 @@ def test_several_inputs_are_refused():
         Circuit(neuron, 3)
 
 
+def test_cells_without_an_input_hear_jumps_alone():
+    neuron = from_brian2("dv/dt = (20*mV - v)/(10*ms) : volt", "v > 15*mV", "v = 0*mV", method="exact", input=None)
+    weights = 2 * torch.rand(4, 4, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    circuit = Circuit(neuron, 4, [Connection(weights, kind="jump", delay=1.0)])
+    start = neuron.initial_state((4,), torch.zeros(4, dtype=DOUBLE))._replace(v=torch.linspace(0, 10, 4, dtype=DOUBLE))
+    agree(circuit, torch.zeros(300, 4, dtype=DOUBLE), "auto", start)
+    with pytest.raises(ValueError, match=r"connections\[0\] is a current, and nothing in the equations .* jump"):
+        Circuit(neuron, 4, [Connection(weights)])
+
+
 def test_a_constant_current_and_jumps_alone():
     neuron = make("names of ours")
     weights = 5 * (1 - torch.eye(4, dtype=DOUBLE))
