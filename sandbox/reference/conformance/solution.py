@@ -56,7 +56,7 @@ class Equations(NamedTuple):
 
 
 def equations_of(neuron: Neuron) -> Equations:
-    """Read a neuron's equations; raise ValueError if they contain random numbers."""
+    """Read a neuron's equations, those of the first cell where cells differ; raise ValueError for random numbers."""
     if neuron.inputs:
         raise ValueError(f"it has several inputs ({', '.join(neuron.inputs)}); SciPy solves equations with one")
     if "current" not in neuron.units and not neuron.inputs:
@@ -81,7 +81,7 @@ def equations_of(neuron: Neuron) -> Equations:
         values={name: value * scales[name] for name, value in parameters(neuron).items()},
         start=np.array(start),
         scales=scales,
-        t_refractory=0.0 if neuron.refractory is not None else float(neuron.t_refractory),
+        t_refractory=0.0 if neuron.refractory is not None else float(torch.as_tensor(neuron.t_refractory).flatten()[0]),
     )
 
 
