@@ -25,7 +25,7 @@ def same_scheme(trial: Trial, tolerance: float, evidence: Evidence) -> tuple[lis
     a, b = (theirs.spikes, ours.spikes) if neuron.spiking else (torch.zeros(1, 1), torch.zeros(1, 1))
     relative, bad = _compared(trial, theirs, ours, tolerance)
     first = first_step(bad)
-    chaotic = _chaotic(trial, tolerance, first) if bool(bad.any()) else torch.zeros_like(first, dtype=torch.bool)
+    chaotic = chaotic(trial, tolerance, first) if bool(bad.any()) else torch.zeros_like(first, dtype=torch.bool)
     judged = ~chaotic | (torch.arange(len(bad))[:, None] < first)
     differing = int(((a != b) & judged).sum()) if neuron.spiking else 0
     checks = [_proof_read(), _finite(trial, theirs, ours)]
@@ -42,8 +42,8 @@ def same_scheme(trial: Trial, tolerance: float, evidence: Evidence) -> tuple[lis
     if neuron.spiking:
         checks.append(within("spikes at another step", TIER, differing, 0, f"of {int(a.sum())} in Brian2"))
     if bool(chaotic.any()):
-        checks.append(_confessed(chaotic, first, trial.dt))
-    evidence.traces, evidence.raster = _traces(trial, theirs, ours), _raster(trial, a, b) if neuron.spiking else None
+        checks.append(confessed(chaotic, first, trial.dt))
+    evidence.traces, evidence.raster = traces(trial, theirs, ours), raster(trial, a, b) if neuron.spiking else None
     return checks, {
         "differences": {
             name: float(torch.where(judged, theirs.variables[name] - ours.variables[name], 0.0).abs().max())
@@ -52,8 +52,8 @@ def same_scheme(trial: Trial, tolerance: float, evidence: Evidence) -> tuple[lis
         "spikes": int(a.sum()),
         "spikes_ours": int(b.sum()),
         "spikes_differing": differing,
-        "largest_shift": _largest_shift(a * judged, b * judged) if neuron.spiking else 0,
-        "fi_curve": _rates(trial, a, b) if neuron.spiking else (),
+        "largest_shift": largest_shift(a * judged, b * judged) if neuron.spiking else 0,
+        "fi_curve": rates(trial, a, b) if neuron.spiking else (),
     }
 
 
@@ -67,7 +67,7 @@ def _compared(trial: Trial, theirs: Trajectory, ours: Trajectory, tolerance: flo
     return relative, bad
 
 
-def _chaotic(trial: Trial, tolerance: float, first: Tensor) -> Tensor:
+def chaotic(trial: Trial, tolerance: float, first: Tensor) -> Tensor:
     """Return the cells in which nudges outgrow the tolerance no later than the difference from Brian2 does.
 
     A defect larger than a nudge would exceed the tolerance earlier than the nudges, so chaos cannot hide it.
@@ -77,7 +77,7 @@ def _chaotic(trial: Trial, tolerance: float, first: Tensor) -> Tensor:
     return (first < len(bad)) & (nudged <= first) & (first > 0)
 
 
-def _confessed(chaotic: Tensor, first: Tensor, dt: float) -> Check:
+def confessed(chaotic: Tensor, first: Tensor, dt: float) -> Check:
     share = float(chaotic.double().mean())
     when = float(first[chaotic].min()) * dt
     return within(
@@ -109,7 +109,7 @@ def _finite(trial: Trial, theirs: Trajectory, ours: Trajectory) -> Check:
     )
 
 
-def _traces(trial: Trial, theirs: Trajectory, ours: Trajectory) -> list[Trace]:
+def traces(trial: Trial, theirs: Trajectory, ours: Trajectory) -> list[Trace]:
     kept = min(len(trial.currents), 2000)
     column, membrane = trial.cells // 2, trial.neuron.membrane
     rows = []
@@ -131,7 +131,7 @@ def _traces(trial: Trial, theirs: Trajectory, ours: Trajectory) -> list[Trace]:
     return rows
 
 
-def _raster(trial: Trial, a: Tensor, b: Tensor) -> Raster:
+def raster(trial: Trial, a: Tensor, b: Tensor) -> Raster:
     of = dict(trial.blocks()).get("noisy", slice(0, trial.cells))
 
     def points(spikes: Tensor) -> tuple[Any, Any]:
@@ -141,14 +141,14 @@ def _raster(trial: Trial, a: Tensor, b: Tensor) -> Raster:
     return Raster(points(a), points(b))
 
 
-def _rates(trial: Trial, a: Tensor, b: Tensor) -> tuple[tuple[float, float, float], ...]:
+def rates(trial: Trial, a: Tensor, b: Tensor) -> tuple[tuple[float, float, float], ...]:
     of = dict(trial.blocks()).get("noisy", slice(0, trial.cells))
     seconds = len(a) * trial.dt / 1000
     columns = (trial.currents[:, of].mean(0), a[:, of].sum(0) / seconds, b[:, of].sum(0) / seconds)
     return tuple(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def _largest_shift(a: Tensor, b: Tensor) -> int:
+def largest_shift(a: Tensor, b: Tensor) -> int:
     if not torch.equal(a.sum(0), b.sum(0)):
         return -1
     steps_a, steps_b = a.T.nonzero()[:, 1], b.T.nonzero()[:, 1]
