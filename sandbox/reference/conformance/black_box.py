@@ -14,8 +14,8 @@ from sandbox.neurons.cell import Cell
 from sandbox.neurons.stepping import rest
 from sandbox.reference.brian import run_brian2
 from sandbox.reference.conformance.evidence import Evidence, Raster, Trace
-from sandbox.reference.conformance.facts import Facts, facts_of
 from sandbox.reference.conformance.fact_checks import fact_checks
+from sandbox.reference.conformance.facts import Facts, facts_of
 from sandbox.reference.conformance.report import Check, ConformanceReport, skipped, within
 from sandbox.reference.conformance.same_scheme import chaotic, largest_shift, raster, rates, traces
 from sandbox.reference.conformance.stepping import Response, Step, respond, stepper
@@ -65,7 +65,7 @@ def step_report(
             the protocol.
     """
     began = time.perf_counter()
-    _admit(neuron)
+    admit_equation(neuron)
     trial = Trial(neuron, currents.to(dtype).double(), dt, stimuli, (getattr(neuron, "membrane", "v"),))
     theirs = respond(step, currents.to(dtype))
     found, want = facts_of(step, neuron, dt, dtype), facts_of(stepper(neuron, dt), neuron, dt)
@@ -74,7 +74,9 @@ def step_report(
     compared, numbers, evidence = _compared(trial, theirs, truth, found, allowed, why)
     checks = [_anew(step, currents.to(dtype)), _finite(theirs), *compared, *fact_checks(found, want, theirs.dtype)]
     if neuron.spiking and not int(truth.spikes.sum()):
-        checks.append(Check("spikes under the stimuli", TIER, 0.0, None, False, "no cell fired: give a longer duration"))
+        checks.append(
+            Check("spikes under the stimuli", TIER, 0.0, None, False, "no cell fired: give a longer duration")
+        )
     return ConformanceReport(
         neuron,
         dt,
@@ -122,7 +124,8 @@ def tolerance_of(dtype: torch.dtype, tolerance: float, kept: float | None, steps
     return max(ROUNDINGS * half * memory, tolerance), why
 
 
-def _admit(neuron: Cell) -> None:
+def admit_equation(neuron: Cell) -> None:
+    """Raise ValueError for an equation with which no black box can be compared."""
     kind = type(neuron).__name__
     if neuron.draws:
         raise ValueError(f"{kind} draws random numbers, which no other cell shares: give step= an equation without")
@@ -159,12 +162,13 @@ def _compared(
         checks.append(within(f"{name}, {slot}", TIER, worst, allowed, why))
     differing = int((wrong & judged).sum())
     if neuron.spiking:
-        where = ", ".join(
+        where = [
             f"{int((wrong & judged)[:, of].sum())} under {stimulus!r}"
             for stimulus, of in trial.blocks()
             if (wrong & judged)[:, of].any()
-        )
-        count = f"of {int((wanted > 0).sum())} in {neuron.reference.split()[0]}" if not where else where
+        ]
+        reference = "Brian2" if neuron.equations else "the formula"
+        count = ", ".join(where) or f"of {int((wanted > 0).sum())} in {reference}"
         checks.append(within("spikes at another step", TIER, differing, 0, count))
     if cut.any():
         share = float(cut.double().mean())

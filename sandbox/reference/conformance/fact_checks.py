@@ -29,7 +29,9 @@ def fact_checks(found: Facts, want: Facts, dtype: torch.dtype) -> list[Check]:
         _reset(found, want, near),
         _shown(found),
         _word("reset delay", "delay", found, want, "steps that see the membrane without the reset: {}"),
-        _word("spikes per step", "spikes_per_step", found, want, "spikes when ten thresholds fit into the membrane: {}"),
+        _word(
+            "spikes per step", "spikes_per_step", found, want, "spikes when ten thresholds fit into the membrane: {}"
+        ),
         _refractory(found, want),
     ]
 
@@ -76,13 +78,18 @@ def _word(name: str, fact: str, found: Facts, want: Facts, text: str) -> Check:
     if (skip := _unseen(name, fact, found, want)) is not None:
         return skip
     a, b = getattr(found, fact), getattr(want, fact)
-    return Check(name, TIER, a if isinstance(a, int) else None, None, a == b, _reason(text.format(a), text.format(b), a == b))
+    return Check(
+        name, TIER, a if isinstance(a, int) else None, None, a == b, _reason(text.format(a), text.format(b), a == b)
+    )
 
 
 def _reset(found: Facts, want: Facts, near: float) -> Check:
     if (skip := _unseen("reset", "reset", found, want)) is not None:
         return skip
-    told = [RESETS[side.reset or ""].format("?" if side.amount is None else f"{side.amount:.6g} mV") for side in (found, want)]
+    told = [
+        RESETS[side.reset or ""].format("?" if side.amount is None else f"{side.amount:.6g} mV")
+        for side in (found, want)
+    ]
     if found.later is not None:
         told[0] += f" (in the next step it {RESETS[found.reset or ''].format(f'{found.later:.6g} mV')})"
     if found.reset == want.reset != "none" and found.amount is None:

@@ -142,8 +142,8 @@ class ConformanceReport:
             rows.append(f"  {name:<12} largest difference {difference:.2e} {self.neuron.units[name]}")
         if self.neuron.spiking and {"same_scheme", "step"} & set(self.tiers):
             rows.append(
-                f"  {'spikes':<12} {self.spikes} in {self._theirs}, {self.spikes_ours} {self._ours}, {self.spikes_differing} "
-                f"at another step (largest shift {self.largest_shift} steps)"
+                f"  {'spikes':<12} {self.spikes} in {self._theirs}, {self.spikes_ours} {self._ours}, "
+                f"{self.spikes_differing} at another step (largest shift {self.largest_shift} steps)"
             )
         rows += [f"  {line}" for line in self.table().splitlines()]
         return "\n".join([*rows, f"  {self._verdict}"])

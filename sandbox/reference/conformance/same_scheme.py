@@ -25,8 +25,8 @@ def same_scheme(trial: Trial, tolerance: float, evidence: Evidence) -> tuple[lis
     a, b = (theirs.spikes, ours.spikes) if neuron.spiking else (torch.zeros(1, 1), torch.zeros(1, 1))
     relative, bad = _compared(trial, theirs, ours, tolerance)
     first = first_step(bad)
-    chaotic = chaotic(trial, tolerance, first) if bool(bad.any()) else torch.zeros_like(first, dtype=torch.bool)
-    judged = ~chaotic | (torch.arange(len(bad))[:, None] < first)
+    wild = chaotic(trial, tolerance, first) if bool(bad.any()) else torch.zeros_like(first, dtype=torch.bool)
+    judged = ~wild | (torch.arange(len(bad))[:, None] < first)
     differing = int(((a != b) & judged).sum()) if neuron.spiking else 0
     checks = [_proof_read(), _finite(trial, theirs, ours)]
     checks += [
@@ -41,8 +41,8 @@ def same_scheme(trial: Trial, tolerance: float, evidence: Evidence) -> tuple[lis
     ]
     if neuron.spiking:
         checks.append(within("spikes at another step", TIER, differing, 0, f"of {int(a.sum())} in Brian2"))
-    if bool(chaotic.any()):
-        checks.append(confessed(chaotic, first, trial.dt))
+    if bool(wild.any()):
+        checks.append(_confessed(wild, first, trial.dt))
     evidence.traces, evidence.raster = traces(trial, theirs, ours), raster(trial, a, b) if neuron.spiking else None
     return checks, {
         "differences": {
@@ -77,7 +77,7 @@ def chaotic(trial: Trial, tolerance: float, first: Tensor) -> Tensor:
     return (first < len(bad)) & (nudged <= first) & (first > 0)
 
 
-def confessed(chaotic: Tensor, first: Tensor, dt: float) -> Check:
+def _confessed(chaotic: Tensor, first: Tensor, dt: float) -> Check:
     share = float(chaotic.double().mean())
     when = float(first[chaotic].min()) * dt
     return within(
@@ -110,6 +110,7 @@ def _finite(trial: Trial, theirs: Trajectory, ours: Trajectory) -> Check:
 
 
 def traces(trial: Trial, theirs: Trajectory, ours: Trajectory) -> list[Trace]:
+    """Return one cell of each stimulus, for the figure."""
     kept = min(len(trial.currents), 2000)
     column, membrane = trial.cells // 2, trial.neuron.membrane
     rows = []
@@ -132,6 +133,7 @@ def traces(trial: Trial, theirs: Trajectory, ours: Trajectory) -> list[Trace]:
 
 
 def raster(trial: Trial, a: Tensor, b: Tensor) -> Raster:
+    """Return the spikes under noise of both sides, for the figure."""
     of = dict(trial.blocks()).get("noisy", slice(0, trial.cells))
 
     def points(spikes: Tensor) -> tuple[Any, Any]:
@@ -142,6 +144,7 @@ def raster(trial: Trial, a: Tensor, b: Tensor) -> Raster:
 
 
 def rates(trial: Trial, a: Tensor, b: Tensor) -> tuple[tuple[float, float, float], ...]:
+    """Return mean current and firing rates of both sides, of each cell under noise."""
     of = dict(trial.blocks()).get("noisy", slice(0, trial.cells))
     seconds = len(a) * trial.dt / 1000
     columns = (trial.currents[:, of].mean(0), a[:, of].sum(0) / seconds, b[:, of].sum(0) / seconds)
@@ -149,6 +152,7 @@ def rates(trial: Trial, a: Tensor, b: Tensor) -> tuple[tuple[float, float, float
 
 
 def largest_shift(a: Tensor, b: Tensor) -> int:
+    """Return the largest number of steps between n-th spikes of a cell; -1 if their numbers differ."""
     if not torch.equal(a.sum(0), b.sum(0)):
         return -1
     steps_a, steps_b = a.T.nonzero()[:, 1], b.T.nonzero()[:, 1]

@@ -96,7 +96,7 @@ def _row(value: Any, name: str, shape: torch.Size) -> Tensor:
     if not isinstance(value, Tensor) or value.shape != shape:
         found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
         raise ValueError(
-            f"step returned {name} of {found} for currents of shape {tuple(shape)}: return a tensor with one number for "
-            "each cell"
+            f"step returned {name} of {found} for currents of shape {tuple(shape)}: return a tensor with one number "
+            "for each cell"
         )
     return value.detach().clone()

@@ -68,6 +68,6 @@ def _mapping(cell: Any) -> Mapping:
     if library in KNOWN:
         raise unknown(f"cell of {library}", type(cell).__name__, KNOWN[library])
     raise ValueError(
-        f"{name_of(cell)} is neither a neuron of the sandbox nor a cell of {', '.join(KNOWN)}: name the equation and give "
-        "the cell as a function, validate(LIF(tau_mem=10.0), step=...)"
+        f"{name_of(cell)} is neither a neuron of the sandbox nor a cell of {', '.join(KNOWN)}: name the equation and "
+        "give the cell as a function, validate(LIF(tau_mem=10.0), step=...)"
     )

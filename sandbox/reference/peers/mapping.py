@@ -45,7 +45,9 @@ def number(value: Any, name: str) -> float:
     """
     values = torch.as_tensor(value).detach().double().flatten()
     if not bool((values == values[0]).all()):
-        raise ValueError(f"{name} has {len(values)} values, and an equation has one: give a cell with one {name} for all")
+        raise ValueError(
+            f"{name} has {len(values)} values, and an equation has one: give a cell with one {name} for all"
+        )
     return float(values[0])
 
 

@@ -102,7 +102,9 @@ EULER = "tau_mem = 1 / tau_mem_inv, tau_syn = 1 / tau_syn_inv, r = tau_syn / dt,
 BOX = "tau_mem = -dt / ln(1 - dt tau_mem_inv), r = 1"
 CLASSES = {
     "LIFCell": Mapping(step_of, current_based, naive_current_based, EULER),
-    "LIFRefracCell": Mapping(step_of, current_based, naive_current_based, f"{EULER}; t_refractory = (rho_reset + 1) dt"),
+    "LIFRefracCell": Mapping(
+        step_of, current_based, naive_current_based, f"{EULER}; t_refractory = (rho_reset + 1) dt"
+    ),
     "LIFBoxCell": Mapping(step_of, box, naive_box, f"{BOX}, strict"),
     "IAFCell": Mapping(step_of, integrate_and_fire, naive_integrate_and_fire, "IF with tau_mem = dt, r = 1, strict"),
     "LIBoxCell": Mapping(step_of, leak, naive_leak, BOX),

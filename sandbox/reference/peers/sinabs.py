@@ -40,11 +40,13 @@ def _firing(cell: Any) -> dict[str, Any]:
         return {"v_threshold": threshold, "v_reset": threshold - taken, "reset": "subtract"}
     if kind == "SingleSpike" and how == "MembraneReset" and reset.reset_value == 0:
         return {"v_threshold": threshold, "v_reset": 0.0, "reset": "to_value"}
-    raise refuse(f"spike_fn={kind} with reset_fn={reset!r}", "MultiSpike, MaxSpike and SingleSpike subtract a threshold")
+    raise refuse(
+        f"spike_fn={kind} with reset_fn={reset!r}", "MultiSpike, MaxSpike and SingleSpike subtract a threshold"
+    )
 
 
 def leaky(cell: Any, dt: float) -> Cell:
-    """Return the equation of LIF: `v <- alpha v + (1 - alpha) x`, alpha = exp(-1 / tau), n = trunc(v / threshold) spikes.
+    """Return the equation of LIF: `v <- alpha v + (1 - alpha) x`, alpha = exp(-1 / tau), trunc(v / threshold) spikes.
 
     With tau_syn, `i <- alpha_syn (i + x)` stands for x, and one spike in a step.
     """
@@ -101,9 +103,11 @@ CLASSES = {
         step_of,
         leaky,
         naive_leaky,
-        "tau_mem = tau dt, r = 1 (1 / (1 - exp(-1 / tau)) with norm_input=False); with tau_syn: tau = dt / (1 - exp(-1 / "
-        "tau)) for both, r = exp(-1 / tau_syn) / (1 - exp(-1 / tau_syn)), order = synapse_first",
+        "tau_mem = tau dt, r = 1 (1 / (1 - exp(-1 / tau)) with norm_input=False); with tau_syn: tau = dt / (1 - exp("
+        "-1 / tau)) for both, r = exp(-1 / tau_syn) / (1 - exp(-1 / tau_syn)), order = synapse_first",
     ),
     "IAF": Mapping(step_of, integrate_and_fire, naive_integrate_and_fire, "MultiIF or IF with tau_mem = dt, r = 1"),
-    "ExpLeak": Mapping(step_of, leak, naive_leak, "tau_mem = tau dt, r = 1 / (1 - exp(-1 / tau)) (1 with norm_input=True)"),
+    "ExpLeak": Mapping(
+        step_of, leak, naive_leak, "tau_mem = tau dt, r = 1 / (1 - exp(-1 / tau)) (1 with norm_input=True)"
+    ),
 }

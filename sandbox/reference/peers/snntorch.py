@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -27,7 +28,7 @@ def step_of(cell: Any) -> Step:
 
 
 def _plain(cell: Any) -> None:
-    for name, off in (("state_quant", False), ("inhibition", False)):
+    for name in ("state_quant", "inhibition"):
         if getattr(cell, name):
             raise refuse(f"{name}={getattr(cell, name)!r}", f"leave {name} out")
     if number(cell.graded_spikes_factor, "graded_spikes_factor") != 1:
@@ -88,8 +89,6 @@ def alpha(cell: Any, dt: float) -> Cell:
     Raises:
         ValueError: with a reset, which changes currents in the step behind a spike, not the membrane.
     """
-    import math
-
     _plain(cell)
     if cell.reset_mechanism != "none":
         raise refuse(

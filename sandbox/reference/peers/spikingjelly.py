@@ -39,7 +39,7 @@ def _tau(cell: Any) -> float:
 
 
 def leaky(cell: Any, dt: float) -> Cell:
-    """Return the equation of LIFNode: `v <- v + (x - (v - v_reset)) / tau`, or with x whole; spike at v >= v_threshold."""
+    """Return the equation of LIFNode: `v <- v + (x - (v - v_reset)) / tau`, or x whole; spike at v >= v_threshold."""
     tau, firing = _tau(cell), _firing(cell)
     r = 1.0 if cell.decay_input else tau
     return LIF(tau_mem=tau_of(1 - 1 / tau, dt, "tau"), r=r, v_leak=firing["v_reset"], **firing)
