@@ -175,7 +175,8 @@ def _compared(
         reason = "compared up to a spike within rounding of the threshold, or up to where roundings grow"
         checks.append(within("share of cells cut short", TIER, share, 0.5, reason))
     shown = Trajectory(spikes, {name: want if theirs.v is None else theirs.v.double()}, trial.dt)
-    evidence = Evidence(_traces(trial, shown, want), _raster(trial, wanted, spikes))
+    sides = ("Brian2" if neuron.equations else "formula", "cell")
+    evidence = Evidence(_traces(trial, shown, want), _raster(trial, wanted, spikes), sides=sides)
     return (
         checks,
         {

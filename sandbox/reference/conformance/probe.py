@@ -225,7 +225,8 @@ class Probe:
         elif self.found["refractory"] and _alike(peak - at - off, near):  # what was reset is held
             self.found |= {"reset": "subtract", "amount": float((peak - at - off).mean())}
         elif value is None:
-            self.found |= {"reset": "to_value", "amount": None}
+            self._miss("it is shown before the reset, and what it keeps in a step is not known", "reset", "amount")
+            return
         else:
             self._miss("what a spike does to the membrane is neither a value nor a subtraction", "reset", "amount")
             return

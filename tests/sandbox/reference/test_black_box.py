@@ -122,7 +122,9 @@ def test_a_fault_at_equality_shows_nowhere_else():
 
 
 def test_a_wrong_membrane_with_the_right_spikes_is_found():
-    def off(current, state, right=cell()):
+    right = cell()
+
+    def off(current, state):
         spikes, v, state = right(current, state)
         return spikes, v + 1e-6, state
 
