@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from rules.models.peers import at_rest
-from sandbox.neurons import IF, LIF, Cell, CubaLIF, EulerCubaLIF, LeakyIntegrator, MultiIF, MultiLIF
+from sandbox.neurons import ALIF, IF, LIF, Cell, CubaLIF, EulerCubaLIF, LeakyIntegrator, MultiIF, MultiLIF
 from sandbox.reference.conformance.stepping import Step
 from sandbox.reference.peers.mapping import Mapping, doubled, number, refuse, tau_of
 
@@ -25,11 +25,16 @@ def step_of(cell: Any) -> Step:
     return step
 
 
+def _threshold(cell: Any) -> float:
+    """Return the threshold at rest; that of ALIF has another name beside its present one."""
+    return number(getattr(cell, "b0", cell.spike_threshold), "spike_threshold")
+
+
 def _firing(cell: Any) -> dict[str, Any]:
     """Return threshold and reset, or the number of spikes in a step."""
     if cell.min_v_mem is not None:
         raise refuse(f"min_v_mem={number(cell.min_v_mem, 'min_v_mem'):g}", "leave min_v_mem out")
-    threshold, fires, reset = number(cell.spike_threshold, "spike_threshold"), cell.spike_fn, cell.reset_fn
+    threshold, fires, reset = _threshold(cell), cell.spike_fn, cell.reset_fn
     kind, how = getattr(fires, "__name__", type(fires).__name__), type(reset).__name__
     whole = how == "MembraneSubtract" and reset.subtract_value in (None, threshold)
     if kind in ("MultiSpike", "MaxSpike") and whole:
@@ -64,11 +69,41 @@ def leaky(cell: Any, dt: float) -> Cell:
 
 def naive_leaky(cell: Any, dt: float) -> Cell:
     """Return what the names say: tau in steps, resistance 1, one spike a step that subtracts the threshold."""
-    threshold = number(cell.spike_threshold, "spike_threshold")
-    common = {"v_threshold": threshold, "reset": "subtract", "tau_mem": dt * number(cell.tau_mem_calculated, "tau_mem")}
+    common = {"v_threshold": _threshold(cell), "reset": "subtract", "tau_mem": dt * number(cell.tau_mem_calculated, "tau_mem")}
     if cell.tau_syn_calculated is None:
         return LIF(**common)
     return CubaLIF(**common, tau_syn=dt * number(cell.tau_syn_calculated, "tau_syn"))
+
+
+def adaptive(cell: Any, dt: float) -> Cell:
+    """Return the equation of ALIF: the threshold of a step is `b0 + adapt_scale b`, b <- alpha b + (1 - alpha) n.
+
+    Raises:
+        ValueError: where the threshold with its adaptation is subtracted, as by default.
+    """
+    cell = doubled(cell)
+    if cell.reset_fn == type(cell.reset_fn)() and type(cell.reset_fn).__name__ == "MembraneSubtract":
+        raise refuse(
+            "ALIF subtracts the threshold with its adaptation",
+            "use reset_fn=MembraneReset(), or MembraneSubtract(1.0) for a constant",
+        )
+    if cell.tau_syn is not None or not cell.norm_input:
+        raise refuse("tau_syn or norm_input=False of ALIF", "leave them out")
+    kept, faded = number(cell.alpha_mem_calculated, "tau_mem"), number(cell.alpha_adapt_calculated, "tau_adapt")
+    times = {"tau_mem": tau_of(kept, dt, "tau_mem"), "tau_adapt": tau_of(faded, dt, "tau_adapt")}
+    firing = _firing(cell)
+    if "levels" in firing:
+        raise refuse("several spikes of ALIF in a step", "use spike_fn=SingleSpike")
+    return ALIF(**times, beta=number(cell.adapt_scale, "adapt_scale") * (1 - faded) / faded, **firing)
+
+
+def naive_adaptive(cell: Any, dt: float) -> Cell:
+    """Return what the names say: times in steps, adapt_scale as beta, a reset by the kind that is named."""
+    kind = {"MembraneReset": "to_value", "MembraneSubtract": "subtract"}[type(cell.reset_fn).__name__]
+    kept, faded = number(cell.alpha_mem_calculated, "tau_mem"), number(cell.alpha_adapt_calculated, "tau_adapt")
+    times = {"tau_mem": tau_of(kept, dt, "tau_mem"), "tau_adapt": tau_of(faded, dt, "tau_adapt")}
+    common = {"v_threshold": _threshold(cell), "reset": kind}
+    return ALIF(**times, beta=number(cell.adapt_scale, "adapt_scale"), **common)
 
 
 def integrate_and_fire(cell: Any, dt: float) -> Cell:
@@ -81,7 +116,7 @@ def integrate_and_fire(cell: Any, dt: float) -> Cell:
 
 def naive_integrate_and_fire(cell: Any, dt: float) -> Cell:
     """Return the same, with one spike in a step."""
-    return IF(tau_mem=dt, v_threshold=number(cell.spike_threshold, "spike_threshold"), reset="subtract")
+    return IF(tau_mem=dt, v_threshold=_threshold(cell), reset="subtract")
 
 
 def leak(cell: Any, dt: float) -> Cell:
@@ -105,6 +140,13 @@ CLASSES = {
         naive_leaky,
         "tau_mem = tau dt, r = 1 (1 / (1 - exp(-1 / tau)) with norm_input=False); with tau_syn: tau = dt / (1 - exp("
         "-1 / tau)) for both, r = exp(-1 / tau_syn) / (1 - exp(-1 / tau_syn)), order = synapse_first",
+    ),
+    "ALIF": Mapping(
+        step_of,
+        adaptive,
+        naive_adaptive,
+        "ALIF with times in steps, beta = adapt_scale (1 - a) / a, a = exp(-1 / tau_adapt), where the reset is to 0 or "
+        "subtracts a constant",
     ),
     "IAF": Mapping(step_of, integrate_and_fire, naive_integrate_and_fire, "MultiIF or IF with tau_mem = dt, r = 1"),
     "ExpLeak": Mapping(

@@ -56,6 +56,8 @@ def naive_leaky(cell: Any, dt: float) -> Cell:
     """Return what the names say: the decay of beta, and a reset that subtracts the threshold or goes to zero."""
     beta = number(cell.beta, "beta")
     common = {"v_threshold": number(cell.threshold, "threshold"), "reset": RESETS[cell.reset_mechanism]}
+    if beta >= 1:
+        return IF(tau_mem=dt, **common)
     return LIF(tau_mem=tau_of(beta, dt, "beta"), r=1 / (1 - beta), **common)
 
 
