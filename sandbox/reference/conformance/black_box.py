@@ -30,11 +30,11 @@ AGAIN = 50  # steps that are run twice
 
 @dataclass(frozen=True)
 class Truth:
-    """The response of the equation: spikes, its membrane after and before the reset, and that minus the threshold."""
+    """The response of the equation: spikes, membrane after and before the reset, and the latter minus threshold."""
 
     spikes: Tensor
     after: Tensor
-    before: Tensor
+    before: Tensor | None
     above: Tensor
 
 
@@ -69,7 +69,7 @@ def step_report(
     trial = Trial(neuron, currents.to(dtype).double(), dt, stimuli, (getattr(neuron, "membrane", "v"),))
     theirs = respond(step, currents.to(dtype))
     found, want = facts_of(step, neuron, dt, dtype), facts_of(stepper(neuron, dt), neuron, dt)
-    truth = truth_of(neuron, trial.currents, dt)
+    truth = truth_of(neuron, trial.currents, dt, before=found.shown != "after")
     allowed, why = tolerance_of(theirs.dtype, tolerance, want.kept, len(currents))
     compared, numbers, evidence = _compared(trial, theirs, truth, found, allowed, why)
     checks = [_anew(step, currents.to(dtype)), _finite(theirs), *compared, *fact_checks(found, want, theirs.dtype)]
@@ -92,14 +92,22 @@ def step_report(
     )
 
 
-def truth_of(neuron: Cell, currents: Tensor, dt: float) -> Truth:
-    """Run the equation: in Brian2, or by its formula where it has none for Brian2."""
+def truth_of(neuron: Cell, currents: Tensor, dt: float, before: bool = False) -> Truth:
+    """Run the equation: in Brian2, or by its formula where it has none for Brian2.
+
+    Args:
+        neuron: the equation.
+        currents: `[T, N]` [nA].
+        dt: time step [ms].
+        before: whether the membrane before the reset is wanted, too.
+    """
     with torch.no_grad():
         (_, above), _ = neuron.respond(currents, rest(neuron, currents), dt, (), True)
     if isinstance(neuron, Neuron) and neuron.equations:
         name = neuron.membrane
-        after, before = (run_brian2(neuron, currents, dt, (name,), when=slot) for slot in ("end", "after_groups"))
-        return Truth(after.spikes, after.variables[name], before.variables[name], above)
+        after = run_brian2(neuron, currents, dt, (name,))
+        early = run_brian2(neuron, currents, dt, (name,), when="after_groups").variables[name] if before else None
+        return Truth(after.spikes, after.variables[name], early, above)
     spikes, v = (torch.from_numpy(values) for values in FORMULAS[type(neuron)](neuron, currents.numpy(), dt))
     return Truth(spikes, v, above + getattr(neuron, "v_threshold", 0.0), above)
 
@@ -193,7 +201,9 @@ def _compared(
 
 def _membrane(theirs: Response, truth: Truth, found: Facts, scale: Tensor) -> tuple[Tensor | None, Tensor, str]:
     """Return differences in scales, the membrane that they are from, and when it is shown: the nearer, if unseen."""
-    sides = {"after the reset": truth.after, "before the reset": truth.before}
+    sides = {"after the reset": truth.after}
+    if truth.before is not None:
+        sides["before the reset"] = truth.before
     if theirs.v is None:
         return None, truth.after, "after the reset"
     v = theirs.v.double()

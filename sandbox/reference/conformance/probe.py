@@ -219,7 +219,7 @@ class Probe:
         if _alike(off, near):
             self.found |= {"reset": "subtract", "amount": None if jump is None else -float(jump.mean())}
         elif n and _alike(at + off, near):  # where it stays in the next step, whatever comes in
-            self.found |= {"reset": "to_value", "amount": float((at + off).mean())}
+            self.found |= {"reset": "to_value", "amount": float((at + off).mean()), "later": float((at + off).mean())}
         elif value is not None and _alike(value, 10 * near):
             self.found |= {"reset": "to_value", "amount": float(value.mean())}
         elif self.found["refractory"] and _alike(peak - at - off, near):  # what was reset is held
@@ -230,8 +230,8 @@ class Probe:
         else:
             self._miss("what a spike does to the membrane is neither a value nor a subtraction", "reset", "amount")
             return
-        if n:
-            self.found["later"] = -float(off.mean()) if self.found["reset"] == "subtract" else float((at + off)[0])
+        if n and self.found["reset"] == "subtract":
+            self.found["later"] = -float(off.mean())
         if self.found["amount"] is None:
             self._miss("it is shown before the reset, and what it keeps in a step is not known", "amount")
 

@@ -33,8 +33,13 @@ class Mapping:
 
 
 def doubled(cell: Any) -> Any:
-    """Return a copy of a module in float64, without gradients."""
-    return deepcopy(cell).double().requires_grad_(False)
+    """Return a copy of a module in float64, without gradients.
+
+    Not by `deepcopy` of the module: Sinabs makes copies from some of the arguments, and that of ALIF loses norm_input.
+    """
+    twin = type(cell).__new__(type(cell))
+    twin.__dict__ = deepcopy(cell.__dict__)
+    return twin.double().requires_grad_(False)
 
 
 def number(value: Any, name: str) -> float:

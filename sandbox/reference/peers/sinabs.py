@@ -30,6 +30,11 @@ def _threshold(cell: Any) -> float:
     return number(getattr(cell, "b0", cell.spike_threshold), "spike_threshold")
 
 
+def _named(cell: Any) -> str:
+    """Return the reset that the class of reset_fn names."""
+    return {"MembraneReset": "to_value", "MembraneSubtract": "subtract"}[type(cell.reset_fn).__name__]
+
+
 def _firing(cell: Any) -> dict[str, Any]:
     """Return threshold and reset, or the number of spikes in a step."""
     if cell.min_v_mem is not None:
@@ -68,8 +73,12 @@ def leaky(cell: Any, dt: float) -> Cell:
 
 
 def naive_leaky(cell: Any, dt: float) -> Cell:
-    """Return what the names say: tau in steps, resistance 1, one spike a step that subtracts the threshold."""
-    common = {"v_threshold": _threshold(cell), "reset": "subtract", "tau_mem": dt * number(cell.tau_mem_calculated, "tau_mem")}
+    """Return what the names say: tau in steps, resistance 1, one spike a step, a reset by the kind that is named."""
+    common = {
+        "v_threshold": _threshold(cell),
+        "reset": _named(cell),
+        "tau_mem": dt * number(cell.tau_mem_calculated, "tau_mem"),
+    }
     if cell.tau_syn_calculated is None:
         return LIF(**common)
     return CubaLIF(**common, tau_syn=dt * number(cell.tau_syn_calculated, "tau_syn"))
@@ -87,7 +96,7 @@ def adaptive(cell: Any, dt: float) -> Cell:
             "ALIF subtracts the threshold with its adaptation",
             "use reset_fn=MembraneReset(), or MembraneSubtract(1.0) for a constant",
         )
-    if cell.tau_syn is not None or not cell.norm_input:
+    if cell.alpha_syn_calculated is not None or not cell.norm_input:
         raise refuse("tau_syn or norm_input=False of ALIF", "leave them out")
     kept, faded = number(cell.alpha_mem_calculated, "tau_mem"), number(cell.alpha_adapt_calculated, "tau_adapt")
     times = {"tau_mem": tau_of(kept, dt, "tau_mem"), "tau_adapt": tau_of(faded, dt, "tau_adapt")}
@@ -99,16 +108,15 @@ def adaptive(cell: Any, dt: float) -> Cell:
 
 def naive_adaptive(cell: Any, dt: float) -> Cell:
     """Return what the names say: times in steps, adapt_scale as beta, a reset by the kind that is named."""
-    kind = {"MembraneReset": "to_value", "MembraneSubtract": "subtract"}[type(cell.reset_fn).__name__]
     kept, faded = number(cell.alpha_mem_calculated, "tau_mem"), number(cell.alpha_adapt_calculated, "tau_adapt")
     times = {"tau_mem": tau_of(kept, dt, "tau_mem"), "tau_adapt": tau_of(faded, dt, "tau_adapt")}
-    common = {"v_threshold": _threshold(cell), "reset": kind}
+    common = {"v_threshold": _threshold(cell), "reset": _named(cell)}
     return ALIF(**times, beta=number(cell.adapt_scale, "adapt_scale"), **common)
 
 
 def integrate_and_fire(cell: Any, dt: float) -> Cell:
     """Return the equation of IAF: `v <- v + x`."""
-    if cell.tau_syn is not None:
+    if cell.alpha_syn_calculated is not None:
         raise refuse("tau_syn of IAF", "leave tau_syn out")
     firing = _firing(doubled(cell))
     return (MultiIF if "levels" in firing else IF)(tau_mem=dt, **firing)
@@ -116,7 +124,7 @@ def integrate_and_fire(cell: Any, dt: float) -> Cell:
 
 def naive_integrate_and_fire(cell: Any, dt: float) -> Cell:
     """Return the same, with one spike in a step."""
-    return IF(tau_mem=dt, v_threshold=_threshold(cell), reset="subtract")
+    return IF(tau_mem=dt, v_threshold=_threshold(cell), reset=_named(cell))
 
 
 def leak(cell: Any, dt: float) -> Cell:

@@ -15,12 +15,12 @@ from sandbox.neurons.cell import Cell
 from sandbox.reference.conformance.black_box import truth_of
 from sandbox.reference.conformance.facts import Facts, facts_of
 from sandbox.reference.conformance.stepping import respond
-from sandbox.reference.conformance.stimuli import STIMULI, all_currents
+from sandbox.reference.conformance.stimuli import all_currents
 from sandbox.reference.conformance.validate import validate
 from sandbox.reference.peers.examples import EXAMPLES, Example
 from sandbox.reference.peers.known import KNOWN, equation_of, known
 
-DT, STEPS, CELLS = 1.0, 400, 20  # [ms] of a step, steps, cells of each stimulus
+DT, STEPS, CELLS = 1.0, 400, 10  # [ms] of a step, steps, cells of each stimulus
 SHARP = 1e-9  # of the largest membrane, below which a difference is rounding
 
 
@@ -94,10 +94,18 @@ def code(cell: Cell) -> str:
     parts = []
     for f in fields(given):
         value = getattr(given, f.name)
-        if isinstance(value, Surrogate) or value == f.default:
-            continue
-        parts.append(f"{f.name}={value:.6g}" if isinstance(value, float) else f"{f.name}={value!r}")
+        if not isinstance(value, Surrogate) and shown(value) != shown(f.default):
+            parts.append(f"{f.name}={shown(value)}")
     return f"{type(cell).__name__}({', '.join(parts)})"
+
+
+def shown(value: Any) -> str:
+    """Return a parameter with six digits, and none of rounding about 0.
+
+    >>> shown(-1e-16), shown(1 / 3), shown("none")
+    ('0', '0.333333', "'none'")
+    """
+    return f"{round(value, 9) + 0.0:.6g}" if isinstance(value, float) else repr(value)
 
 
 def tables(rows: Iterable[Row]) -> str:
@@ -135,7 +143,7 @@ def _seen(row: Row) -> list[str]:
         _reset(facts),
         "-" if facts.shown is None else f"{facts.shown} the reset",
         _input(facts),
-        "-" if facts.kept is None else f"{facts.kept:.6g}",
+        "-" if facts.kept is None else shown(facts.kept),
         _plain(facts.spikes_per_step, {1: "one", 10: "as many as fit"}),
         _plain(facts.refractory, {0: "-", 1: "1 step"}, " steps"),
     ]
@@ -146,16 +154,16 @@ def _plain(value: int | None, words: dict[int, str], more: str = "") -> str:
 
 
 def _reset(facts: Facts) -> str:
-    """Say what a spike does to the membrane, and when it can be seen."""
+    """Say what a spike does to the membrane, and when."""
     if facts.reset == "none":
         return "none"
     if facts.reset is None:
-        return "-" if facts.why("reset") == "it never fires" else facts.why("reset")
+        return "-" if facts.why("reset") == "it never fires" else "of its currents"
     verb = {"subtract": "subtracts {}", "to_value": "to {}"}[facts.reset]
-    once = "?" if facts.amount is None else f"{facts.amount + 0.0:.6g}"
+    once = "?" if facts.amount is None else shown(facts.amount)
     if facts.later is None:
         return f"{verb.format(once)}, at once"
-    later = f"{verb.format(f'{facts.later + 0.0:.6g}')}, a step late"
+    later = f"{verb.format(shown(facts.later))}, a step late"
     return later if facts.amount is None or facts.reset == "to_value" else f"{later}: {once} at once"
 
 
@@ -165,7 +173,7 @@ def _input(facts: Facts) -> str:
         return "-"
     when = "" if facts.latency == 0 else f", {facts.latency} step late"
     if facts.kept is None:
-        return f"{facts.gain:.6g} of it{when}"
+        return f"{shown(facts.gain)} of it{when}"
     named = {
         "whole, behind the decay": 1.0,
         "its share 1 - keeps": 1 - facts.kept,
@@ -174,7 +182,7 @@ def _input(facts: Facts) -> str:
     for text, value in named.items():
         if abs(facts.gain - value) < SHARP:
             return text + when
-    return f"{facts.gain:.6g} of it{when}"
+    return f"{shown(facts.gain)} of it{when}"
 
 
 def _equations(row: Row) -> list[str]:
@@ -199,10 +207,11 @@ def _equations(row: Row) -> list[str]:
 
 
 def _scheme(cell: Cell) -> str:
+    """Say how an equation is stepped; that of IF has no leak, so that Euler is exact."""
     order = getattr(cell, "order", None)
     if order is not None:
         return f"Euler, {order.replace('_', ' ')}"
-    return "exact" if getattr(cell, "method", "exact") in ("exact", "linear") else cell.method  # type: ignore[attr-defined]
+    return "exact"
 
 
 def rows() -> list[Row]:
@@ -213,6 +222,3 @@ def rows() -> list[Row]:
     """
     torch.manual_seed(0)
     return [measured(example) for example in EXAMPLES]
-
-
-ALL = ", ".join(STIMULI)
