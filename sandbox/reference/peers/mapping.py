@@ -38,7 +38,7 @@ def doubled(cell: Any) -> Any:
     Not by `deepcopy` of the module: Sinabs makes copies from some of the arguments, and that of ALIF loses norm_input.
     """
     twin = type(cell).__new__(type(cell))
-    twin.__dict__ = deepcopy(cell.__dict__)
+    twin.__dict__ = deepcopy(cell.__dict__, {id(cell): twin})  # methods that it holds are then those of the copy
     return twin.double().requires_grad_(False)
 
 
