@@ -65,8 +65,8 @@ def step_report(
             the protocol.
     """
     began = time.perf_counter()
-    admit_equation(neuron)
-    trial = Trial(neuron, currents.to(dtype).double(), dt, stimuli, (getattr(neuron, "membrane", "v"),))
+    equation = admit_equation(neuron)
+    trial = Trial(equation, currents.to(dtype).double(), dt, stimuli, (getattr(neuron, "membrane", "v"),))
     theirs = respond(step, currents.to(dtype))
     found, want = facts_of(step, neuron, dt, dtype), facts_of(stepper(neuron, dt), neuron, dt)
     truth = truth_of(neuron, trial.currents, dt, before=found.shown != "after")
@@ -132,8 +132,8 @@ def tolerance_of(dtype: torch.dtype, tolerance: float, kept: float | None, steps
     return max(ROUNDINGS * half * memory, tolerance), why
 
 
-def admit_equation(neuron: Cell) -> None:
-    """Raise ValueError for an equation with which no black box can be compared."""
+def admit_equation(neuron: Cell) -> Neuron:
+    """Return an equation; raise ValueError for one with which no black box can be compared."""
     kind = type(neuron).__name__
     if neuron.draws:
         raise ValueError(f"{kind} draws random numbers, which no other cell shares: give step= an equation without")
@@ -141,6 +141,7 @@ def admit_equation(neuron: Cell) -> None:
         raise ValueError(f"{kind} has neither equations for Brian2 nor a formula here: name another equation for step=")
     if not neuron.causal or not isinstance(neuron, Neuron):
         raise ValueError(f"{kind} is not stepped from state to state, as step= is: name another equation")
+    return neuron
 
 
 def _compared(

@@ -63,7 +63,7 @@ def _input(found: Facts, want: Facts, near: float) -> Check:
         text.format(side.gain, ORDERS.get(side.latency or 0, f"{side.latency} steps after the input"))
         for side in (found, want)
     ]
-    return Check("input", TIER, found.gain, None, same, _reason(*told, same))
+    return Check("input", TIER, found.gain, None, same, _reason(told[0], told[1], same))
 
 
 def _number(name: str, fact: str, found: Facts, want: Facts, near: float, text: str) -> Check:
@@ -98,7 +98,7 @@ def _reset(found: Facts, want: Facts, near: float) -> Check:
     same = found.reset == want.reset and (
         found.amount is None or want.amount is None or _close(found.amount, want.amount, near, scale)
     )
-    return Check("reset", TIER, found.amount, None, same, _reason(*told, same))
+    return Check("reset", TIER, found.amount, None, same, _reason(told[0], told[1], same))
 
 
 def _shown(found: Facts) -> Check:

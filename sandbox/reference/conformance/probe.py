@@ -87,7 +87,10 @@ class Probe:
         """Bring membranes to the threshold along several paths; return whether the cell shows its membrane."""
         zero, at = torch.zeros(1), 1 + self.latency
         primes = torch.linspace(0.0123, 0.95, COLUMNS, dtype=torch.float64).to(self.dtype) * self.pulse
-        run = lambda c: self.run(primes, c, *[zero] * self.latency)  # noqa: E731
+
+        def run(c: Tensor) -> Response:
+            return self.run(primes, c, *[zero] * self.latency)
+
         low, high = torch.zeros_like(primes), 2 * self.pulse.expand(COLUMNS)
         sides = run(low), run(high)
         fit = (sides[0].spikes[: at + 1].sum(0) == 0) & (sides[1].spikes[:at].sum(0) == 0) & (sides[1].spikes[at] > 0)
@@ -124,7 +127,10 @@ class Probe:
         """Bring membranes to the threshold by constant currents, which are weak, so that rounding is finer."""
         last = torch.arange(8, 8 + 4 * COLUMNS, 4)
         until = torch.arange(int(last[-1]) + 1)[:, None] <= last
-        run = lambda c: self.run(*[c] * len(until))  # noqa: E731
+
+        def run(c: Tensor) -> Response:
+            return self.run(*[c] * len(until))
+
         low, high = torch.zeros(COLUMNS, dtype=self.dtype), self.pulse.expand(COLUMNS)
         fit = (run(low).spikes * until).sum(0) == 0
         low, high = bisect(lambda c: (run(c).spikes * until).sum(0) > 0, low, high, fit)

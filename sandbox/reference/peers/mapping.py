@@ -37,7 +37,8 @@ def doubled(cell: Any) -> Any:
 
     Not by `deepcopy` of the module: Sinabs makes copies from some of the arguments, and that of ALIF loses norm_input.
     """
-    twin = type(cell).__new__(type(cell))
+    kind: Any = type(cell)
+    twin = kind.__new__(kind)
     twin.__dict__ = deepcopy(cell.__dict__, {id(cell): twin})  # methods that it holds are then those of the copy
     return twin.double().requires_grad_(False)
 

@@ -63,7 +63,11 @@ def current_based(cell: Any, dt: float) -> Cell:
     """
     b = _share(cell, "tau_syn_inv")
     silent = number(cell.p.rho_reset, "rho_reset") + 1 if hasattr(cell.p, "rho_reset") else 0
-    common = {"v_leak": number(_parameters(cell).v_leak, "v_leak"), "order": "jump_first", **_firing(cell)}
+    common: dict[str, Any] = {
+        "v_leak": number(_parameters(cell).v_leak, "v_leak"),
+        "order": "jump_first",
+        **_firing(cell),
+    }
     tau_mem, tau_syn = _named(cell, dt, "tau_mem_inv"), _named(cell, dt, "tau_syn_inv")
     return EulerCubaLIF(tau_mem=tau_mem, tau_syn=tau_syn, r=1 / b, t_refractory=silent * dt, **common)
 
@@ -72,7 +76,7 @@ def naive_current_based(cell: Any, dt: float) -> Cell:
     """Return what the names say: both time constants, solved exactly, and rho_reset steps of refractory time."""
     b = _share(cell, "tau_syn_inv")
     silent = number(cell.p.rho_reset, "rho_reset") if hasattr(cell.p, "rho_reset") else 0
-    common = {"v_leak": number(_parameters(cell).v_leak, "v_leak"), **_firing(cell), "strict": False}
+    common: dict[str, Any] = {"v_leak": number(_parameters(cell).v_leak, "v_leak"), **_firing(cell), "strict": False}
     tau_mem, tau_syn = _named(cell, dt, "tau_mem_inv"), _named(cell, dt, "tau_syn_inv")
     return CubaLIF(tau_mem=tau_mem, tau_syn=tau_syn, r=1 / b, t_refractory=silent * dt, **common)
 

@@ -30,7 +30,7 @@ def _threshold(cell: Any) -> float:
     return number(getattr(cell, "b0", cell.spike_threshold), "spike_threshold")
 
 
-def _named(cell: Any) -> str:
+def _named(cell: Any) -> Any:
     """Return the reset that the class of reset_fn names."""
     return {"MembraneReset": "to_value", "MembraneSubtract": "subtract"}[type(cell.reset_fn).__name__]
 
@@ -74,7 +74,7 @@ def leaky(cell: Any, dt: float) -> Cell:
 
 def naive_leaky(cell: Any, dt: float) -> Cell:
     """Return what the names say: tau in steps, resistance 1, one spike a step, a reset by the kind that is named."""
-    common = {
+    common: dict[str, Any] = {
         "v_threshold": _threshold(cell),
         "reset": _named(cell),
         "tau_mem": dt * number(cell.tau_mem_calculated, "tau_mem"),
@@ -99,7 +99,7 @@ def adaptive(cell: Any, dt: float) -> Cell:
     if cell.alpha_syn_calculated is not None or not cell.norm_input:
         raise refuse("tau_syn or norm_input=False of ALIF", "leave them out")
     kept, faded = number(cell.alpha_mem_calculated, "tau_mem"), number(cell.alpha_adapt_calculated, "tau_adapt")
-    times = {"tau_mem": tau_of(kept, dt, "tau_mem"), "tau_adapt": tau_of(faded, dt, "tau_adapt")}
+    times: dict[str, Any] = {"tau_mem": tau_of(kept, dt, "tau_mem"), "tau_adapt": tau_of(faded, dt, "tau_adapt")}
     firing = _firing(cell)
     if "levels" in firing:
         raise refuse("several spikes of ALIF in a step", "use spike_fn=SingleSpike")
@@ -109,8 +109,8 @@ def adaptive(cell: Any, dt: float) -> Cell:
 def naive_adaptive(cell: Any, dt: float) -> Cell:
     """Return what the names say: times in steps, adapt_scale as beta, a reset by the kind that is named."""
     kept, faded = number(cell.alpha_mem_calculated, "tau_mem"), number(cell.alpha_adapt_calculated, "tau_adapt")
-    times = {"tau_mem": tau_of(kept, dt, "tau_mem"), "tau_adapt": tau_of(faded, dt, "tau_adapt")}
-    common = {"v_threshold": _threshold(cell), "reset": _named(cell)}
+    times: dict[str, Any] = {"tau_mem": tau_of(kept, dt, "tau_mem"), "tau_adapt": tau_of(faded, dt, "tau_adapt")}
+    common: dict[str, Any] = {"v_threshold": _threshold(cell), "reset": _named(cell)}
     return ALIF(**times, beta=number(cell.adapt_scale, "adapt_scale"), **common)
 
 

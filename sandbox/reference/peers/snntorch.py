@@ -11,7 +11,7 @@ from sandbox.neurons import IF, LIF, AlphaLIF, Cell, CubaLIF, EulerCubaLIF
 from sandbox.reference.conformance.stepping import Step
 from sandbox.reference.peers.mapping import Mapping, doubled, number, refuse, tau_of
 
-RESETS = {"subtract": "subtract", "zero": "to_value", "none": "none"}
+RESETS: dict[str, Any] = {"subtract": "subtract", "zero": "to_value", "none": "none"}
 
 
 def step_of(cell: Any) -> Step:
@@ -55,7 +55,7 @@ def leaky(cell: Any, dt: float) -> Cell:
 def naive_leaky(cell: Any, dt: float) -> Cell:
     """Return what the names say: the decay of beta, and a reset that subtracts the threshold or goes to zero."""
     beta = number(cell.beta, "beta")
-    common = {"v_threshold": number(cell.threshold, "threshold"), "reset": RESETS[cell.reset_mechanism]}
+    common: dict[str, Any] = {"v_threshold": number(cell.threshold, "threshold"), "reset": RESETS[cell.reset_mechanism]}
     if beta >= 1:
         return IF(tau_mem=dt, **common)
     return LIF(tau_mem=tau_of(beta, dt, "beta"), r=1 / (1 - beta), **common)
@@ -73,15 +73,19 @@ def synaptic(cell: Any, dt: float) -> Cell:
     _plain(cell)
     a, b = _rates(cell)
     idle = 2 * dt if cell.reset_mechanism == "zero" and cell.reset_delay else 0.0
-    common = {"order": "synapse_first", "t_refractory": idle, **_firing(cell, 1 - a)}
+    common: dict[str, Any] = {"order": "synapse_first", "t_refractory": idle, **_firing(cell, 1 - a)}
     return EulerCubaLIF(tau_mem=dt / a, tau_syn=dt / b, r=1 / (a * b), **common)
 
 
 def naive_synaptic(cell: Any, dt: float) -> Cell:
     """Return what the names say: both decays, solved exactly."""
     a, b = _rates(cell)
-    times = {"tau_mem": tau_of(1 - a, dt, "beta"), "tau_syn": tau_of(1 - b, dt, "alpha"), "r": 1 / (a * b)}
-    common = {"v_threshold": number(cell.threshold, "threshold"), "reset": RESETS[cell.reset_mechanism]}
+    times: dict[str, Any] = {
+        "tau_mem": tau_of(1 - a, dt, "beta"),
+        "tau_syn": tau_of(1 - b, dt, "alpha"),
+        "r": 1 / (a * b),
+    }
+    common: dict[str, Any] = {"v_threshold": number(cell.threshold, "threshold"), "reset": RESETS[cell.reset_mechanism]}
     return CubaLIF(**times, **common)
 
 
@@ -101,14 +105,14 @@ def alpha(cell: Any, dt: float) -> Cell:
     tau = math.log(1 - b) / (math.log(1 - a) - math.log(1 - b)) + 1
     gain = tau * ((1 - b) - (1 - a)) / (a * b)
     threshold = number(cell.threshold, "threshold")
-    common = {"v_threshold": threshold, "reset": "none", "strict": True}
+    common: dict[str, Any] = {"v_threshold": threshold, "reset": "none", "strict": True}
     return EulerCubaLIF(tau_mem=dt / a, tau_syn=dt / b, r=gain, **common)
 
 
 def naive_alpha(cell: Any, dt: float) -> Cell:
     """Return what the name says: an alpha synapse with both decays."""
     a, b = _rates(cell)
-    times = {"tau_mem": tau_of(1 - a, dt, "beta"), "tau_syn": tau_of(1 - b, dt, "alpha")}
+    times: dict[str, Any] = {"tau_mem": tau_of(1 - a, dt, "beta"), "tau_syn": tau_of(1 - b, dt, "alpha")}
     return AlphaLIF(**times, v_threshold=number(cell.threshold, "threshold"), reset=RESETS[cell.reset_mechanism])
 
 

@@ -73,7 +73,7 @@ def current_based(cell: Any, dt: float) -> Cell:
 def naive_current_based(cell: Any, dt: float) -> Cell:
     """Return what the names say: both decays, solved exactly."""
     a, b, firing = _decays(cell)
-    times = {"tau_mem": tau_of(1 - a, dt, "v_decay"), "tau_syn": tau_of(1 - b, dt, "c_decay")}
+    times: dict[str, Any] = {"tau_mem": tau_of(1 - a, dt, "v_decay"), "tau_syn": tau_of(1 - b, dt, "c_decay")}
     return CubaLIF(**times, r=1 / (a * b), **firing)
 
 
