@@ -87,11 +87,11 @@ def _reset(found: Facts, want: Facts, near: float) -> Check:
     if (skip := _unseen("reset", "reset", found, want)) is not None:
         return skip
     told = [
-        RESETS[side.reset or ""].format("?" if side.amount is None else f"{side.amount:.6g} mV")
+        RESETS[side.reset or ""].format("?" if side.amount is None else _millivolt(side.amount))
         for side in (found, want)
     ]
     if found.later is not None:
-        told[0] += f" (in the next step it {RESETS[found.reset or ''].format(f'{found.later:.6g} mV')})"
+        told[0] += f" (in the next step it {RESETS[found.reset or ''].format(_millivolt(found.later))})"
     if found.reset == want.reset != "none" and found.amount is None:
         return skipped("reset", TIER, f"{found.reset}; by how much: {found.why('amount')}")
     scale = abs(want.threshold or 0.0)
@@ -99,6 +99,11 @@ def _reset(found: Facts, want: Facts, near: float) -> Check:
         found.amount is None or want.amount is None or _close(found.amount, want.amount, near, scale)
     )
     return Check("reset", TIER, found.amount, None, same, _reason(told[0], told[1], same))
+
+
+def _millivolt(value: float) -> str:
+    """Write a potential without what rounding leaves about 0."""
+    return f"{round(value, 9) + 0.0:.6g} mV"
 
 
 def _shown(found: Facts) -> Check:
