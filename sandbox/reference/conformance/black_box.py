@@ -15,9 +15,10 @@ from sandbox.neurons.stepping import rest
 from sandbox.reference.brian import run_brian2
 from sandbox.reference.conformance.evidence import Evidence, Raster, Trace
 from sandbox.reference.conformance.fact_checks import fact_checks
-from sandbox.reference.conformance.facts import Facts, facts_of
+from sandbox.reference.conformance.facts import facts_of
 from sandbox.reference.conformance.report import Check, ConformanceReport, skipped, within
 from sandbox.reference.conformance.same_scheme import chaotic, largest_shift, raster, rates, traces
+from sandbox.reference.conformance.seen import Facts
 from sandbox.reference.conformance.stepping import Response, Step, respond, stepper
 from sandbox.reference.conformance.trial import Trial, first_step
 from sandbox.reference.formulas import FORMULAS

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from sandbox.reference.conformance.facts import Facts
 from sandbox.reference.conformance.report import Check, skipped
+from sandbox.reference.conformance.seen import Facts
 
 TIER = "step"
 RESETS = {"to_value": "resets to {}", "subtract": "subtracts {}", "none": "does not reset"}

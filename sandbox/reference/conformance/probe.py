@@ -11,8 +11,8 @@ from torch import Tensor
 from rules.steps import whole
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.cell import Cell, smallest
-from sandbox.reference.conformance.facts import Facts
 from sandbox.reference.conformance.firing import threshold_of
+from sandbox.reference.conformance.seen import Facts
 from sandbox.reference.conformance.stepping import Response, Step, respond
 
 COLUMNS = 32  # membranes that are brought to the threshold, each along another path

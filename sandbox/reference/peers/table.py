@@ -13,7 +13,8 @@ from torch import Tensor
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.cell import Cell
 from sandbox.reference.conformance.black_box import truth_of
-from sandbox.reference.conformance.facts import Facts, facts_of
+from sandbox.reference.conformance.facts import facts_of
+from sandbox.reference.conformance.seen import Facts
 from sandbox.reference.conformance.stepping import respond
 from sandbox.reference.conformance.stimuli import all_currents
 from sandbox.reference.conformance.validate import validate
