@@ -193,8 +193,8 @@ def _in_parts(neuron: Cell, currents: Tensor, state: Any, dt: float, names: tupl
         raise ValueError(f"{name} has graded outputs, which are not events: record variables, such as record=('v',)")
     if neuron.levels > 1:
         raise ValueError(f"{name} puts out up to {neuron.levels} spikes a step, which are not events: record='spikes'")
-    steps, shape = len(currents), currents.shape[1:]
-    parts, kept, begin = [], [currents.new_empty(currents.shape) for _ in names], 0
+    steps, shape = len(currents), neuron.driven(currents[0])
+    parts, kept, begin = [], [currents.new_empty((steps, *shape)) for _ in names], 0
     fused = isinstance(neuron, Neuron) and not left(
         currents
     )  # of the whole, so that a short last part is rounded as the others
@@ -266,7 +266,7 @@ def check_currents(neuron: Cell, currents: Tensor, dt: float) -> None:
         first = (~torch.isfinite(seen)).nonzero()[0].tolist()
         raise ValueError(f"currents hold {seen[tuple(first)].item()} at {first}; wanted finite numbers in nA")
     check_resolution(neuron, dt)
-    require_fields(neuron, currents.shape[1:])
+    require_fields(neuron, neuron.driven(currents[0]))
 
 
 def require_fields(neuron: Cell, shape: Sequence[int]) -> None:
@@ -290,7 +290,7 @@ def check_state(neuron: Cell, state: Any, current: Tensor) -> Any:
         raise ValueError(
             f"{type(neuron).__name__} sees the whole sequence at once, so that none continues from a state: state=None"
         )
-    wanted = neuron.initial_state(current.shape, current)
+    wanted = neuron.initial_state(neuron.driven(current), current)
     if type(state) is not type(wanted):
         raise ValueError(
             f"state is a {type(state).__name__}; {type(neuron).__name__} wants a {type(wanted).__name__}, "

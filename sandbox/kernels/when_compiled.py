@@ -27,8 +27,8 @@ class Prepared:
 
 
 def constant(neuron: Neuron) -> bool:
-    """Return whether compiled code may treat the neuron as a constant: it has only numbers, and draws none."""
-    return not neuron.draws and not any(isinstance(value, Tensor) for value in vars(neuron).values())
+    """Return whether compiled code may treat the neuron as a constant: it has numbers and one input, and draws none."""
+    return not (neuron.draws or neuron.inputs) and not any(isinstance(value, Tensor) for value in vars(neuron).values())
 
 
 def sequence(

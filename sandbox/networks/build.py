@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from rules.seeds import seeded
-from sandbox.networks.calibration import norms, populated
+from sandbox.networks.by_input import ByInput, input_of
+from sandbox.networks.calibration import populated
 from sandbox.networks.network import Layer, Network, Population, Residual
 from sandbox.neurons import LIF, Cell, LeakyIntegrator
 from sandbox.synapses import EventLinear, Sparse
@@ -77,7 +79,8 @@ def build(
         drawn = seeded(seed, "pattern", number), seeded(seed, "cells", number)
         layer, size = _part(str(description), size, neuron, dt, *drawn)
         layers.append(layer)
-    layers.append(_dense(size, EventLinear(math.prod(size), classes), readout, dt, seeded(seed, "cells", len(hidden))))
+    out = _each(readout, lambda: _dense_synapse(size, EventLinear(math.prod(size), classes)))
+    layers.append(Layer(out, Population(readout, dt, None, seeded(seed, "cells", len(hidden)), classes)))
     network = Network(layers, shape)
     initialise(network, torch.Generator().manual_seed(seed))
     return network
@@ -91,9 +94,14 @@ def _part(
         raise ValueError(f"layer {description!r} cannot be read; write {HINT}")
     width, normed = int(found["width"]), bool(found["normed"])
     if found["kind"] is None:
-        recurrent = EventLinear(width, width, bias=False) if found["recurrent"] else None
-        synapse = _synapse(description, math.prod(size), width, found["percent"], not normed, rng)
-        return _dense(size, synapse, neuron, dt, cells, recurrent), (width,)
+        recurrent = _each(neuron, lambda: EventLinear(width, width, bias=False)) if found["recurrent"] else None
+
+        def synapse() -> nn.Module:
+            return _dense_synapse(
+                size, _synapse(description, math.prod(size), width, found["percent"], not normed, rng)
+            )
+
+        return Layer(_each(neuron, synapse), Population(neuron, dt, recurrent, cells, width)), (width,)
     if len(size) != 3:
         raise ValueError(f"layer {description!r} is a convolution and needs an image (C, H, W); its input is {size}")
     kernel, pool = int(found["kernel"]), int(found["pool"] or 1)
@@ -104,8 +112,18 @@ def _part(
     if found["kind"] == "c":
         return first, out
     same = size[0] == width and pool == 1
-    shortcut = None if same else nn.Sequential(nn.Conv2d(size[0], width, 1, bias=False), nn.AvgPool2d(pool))
-    return Residual([first, _conv(width, width, kernel, 1, neuron, dt, normed, cells)], shortcut), out
+
+    def shortcut() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(size[0], width, 1, bias=False), nn.AvgPool2d(pool))
+
+    # a spike is a current of 1, which has no meaning in the units of several inputs
+    around = None if same and not neuron.inputs else _each(neuron, shortcut)
+    return Residual([first, _conv(width, width, kernel, 1, neuron, dt, normed, cells)], around), out
+
+
+def rheobase(neuron: Cell, name: str) -> Any:
+    """Return the rheobase of the input that a synapse of this name drives."""
+    return float(neuron.rheobase[neuron.inputs.index(input_of(name))]) if neuron.inputs else neuron.rheobase
 
 
 def _synapse(
@@ -118,32 +136,32 @@ def _synapse(
     return Sparse(inputs, width, int(percent) / 100, bias, rng)
 
 
-def _dense(
-    size: tuple[int, ...],
-    synapse: nn.Module,
-    neuron: Cell,
-    dt: float,
-    rng: torch.Generator,
-    recurrent: nn.Linear | None = None,
-) -> Layer:
+def _each(neuron: Cell, make: Callable[[], nn.Module]) -> Any:
+    """Return a module, or one for each input of a neuron with several."""
+    return ByInput({name: make() for name in neuron.inputs}) if neuron.inputs else make()
+
+
+def _dense_synapse(size: tuple[int, ...], synapse: nn.Module) -> nn.Module:
     parts: list[nn.Module] = [] if len(size) == 1 else [nn.Flatten()]
     parts.append(synapse)
     if synapse.bias is None:  # normalisation has its own
-        parts.append(nn.BatchNorm1d(synapse.out_features))
-    width: Any = synapse.out_features
-    cells = Population(neuron, dt, recurrent, rng, width)
-    return Layer(parts[0] if len(parts) == 1 else nn.Sequential(*parts), cells)
+        width: Any = synapse.out_features
+        parts.append(nn.BatchNorm1d(width))
+    return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
 
 
 def _conv(
     inputs: int, outputs: int, kernel: int, pool: int, neuron: Cell, dt: float, normed: bool, rng: torch.Generator
 ) -> Layer:
-    parts: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=not normed)]
-    if pool > 1:
-        parts.append(nn.AvgPool2d(pool))
-    if normed:  # after the pool, so that the current that reaches the neurons has the intended spread
-        parts.append(nn.BatchNorm2d(outputs))
-    return Layer(nn.Sequential(*parts), Population(neuron, dt, None, rng, outputs))
+    def synapse() -> nn.Module:
+        parts: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=not normed)]
+        if pool > 1:
+            parts.append(nn.AvgPool2d(pool))
+        if normed:  # after the pool, so that the current that reaches the neurons has the intended spread
+            parts.append(nn.BatchNorm2d(outputs))
+        return nn.Sequential(*parts)
+
+    return Layer(_each(neuron, synapse), Population(neuron, dt, None, rng, outputs))
 
 
 def initialise(network: Network, rng: torch.Generator) -> None:
@@ -151,7 +169,6 @@ def initialise(network: Network, rng: torch.Generator) -> None:
     with torch.no_grad():
         for number, layer in enumerate(populated(network)):
             neuron = layer.cells.neuron
-            scale = 3 * neuron.rheobase / math.sqrt(0.02 if number else 1.0)
             sparse = {id(m.weight): len(m.weight) / m.out_features for m in layer.modules() if isinstance(m, Sparse)}
             learned = {id(p) for p in layer.cells.learned.parameters()} if layer.cells.learned else set()
             for name, p in layer.named_parameters():
@@ -161,11 +178,15 @@ def initialise(network: Network, rng: torch.Generator) -> None:
                 if not inputs:
                     p.zero_()
                 else:
+                    scale = 3 * rheobase(neuron, name) / math.sqrt(0.02 if number else 1.0)
                     gain = scale / 2 if "recurrent" in name else scale
                     p.normal_(0, gain / math.sqrt(inputs), generator=rng)
-            for norm in norms(layer):
-                norm.weight.fill_(neuron.rheobase)
+            for name, norm in layer.named_modules():
+                if isinstance(norm, _BatchNorm):
+                    norm.weight.fill_(rheobase(neuron, name))
         for module in network.modules():
             if isinstance(module, Residual):
-                for p in module.shortcut.parameters():
-                    p.normal_(0, 1 / math.sqrt(p[0].numel()), generator=rng)
+                cell = module.stack[-1].cells.neuron
+                for name, p in module.shortcut.named_parameters():
+                    gain = rheobase(cell, name) if cell.inputs else 1
+                    p.normal_(0, gain / math.sqrt(p[0].numel()), generator=rng)

@@ -21,6 +21,7 @@ from rules.traces import entering, gathered, name_of, presynaptic
 from sandbox.kernels.attempt import attempt_linearised, attempt_plastic, attempt_recurrent
 from sandbox.kernels.choice import choice
 from sandbox.machine.compiled import absent
+from sandbox.networks.by_input import fitting
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.cell import Cell
 from sandbox.neurons.learnable import Learned, learns
@@ -68,7 +69,7 @@ class Population(nn.Module):
     Args:
         neuron: the parameters of the neurons.
         dt: time step [ms].
-        recurrent: weights from the population to itself; None for none.
+        recurrent: weights from the population to itself, `ByInput` for cells with several inputs; None for none.
         generator: random generator of the tensors that the cells learn; None for torch's global one.
         channels: number of channels, for cells that learn a value for each; None if that is not known.
 
@@ -80,7 +81,7 @@ class Population(nn.Module):
         self,
         neuron: Cell,
         dt: float,
-        recurrent: nn.Linear | None = None,
+        recurrent: nn.Module | None = None,
         generator: torch.Generator | None = None,
         channels: int | None = None,
     ) -> None:
@@ -100,7 +101,7 @@ class Population(nn.Module):
         self.neuron = neuron
         self.learned = Learned(neuron, generator, channels) if learns(neuron) else None
         self.dt = dt
-        self.recurrent = recurrent
+        self.recurrent: Any = recurrent
         for name, value in neuron.progress().items():  # saved with the parameters
             self.register_buffer(name, torch.tensor(value))
         tensors = {name: v for name, v in vars(neuron).items() if isinstance(v, Tensor) and not v.requires_grad}
@@ -160,7 +161,7 @@ class Population(nn.Module):
 
     def rest(self, currents: Tensor) -> tuple[Any, Tensor | None]:
         """Return the carry before the first step; random numbers without a rule come from torch's global generator."""
-        heard = currents.new_zeros(currents.shape[1:]) if self.recurrent is not None else None
+        heard = currents.new_zeros(self.neuron.driven(currents[0])) if self.recurrent is not None else None
         return rest(self.present(), currents, generator_of_pass() or torch.default_generator), heard
 
     def advance(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -242,10 +243,15 @@ class Population(nn.Module):
 
 
 class Layer(Part):
-    """A synapse, applied at every step, and the population it drives."""
+    """A synapse, applied at every step, and the population it drives; a `ByInput` for cells with several inputs.
+
+    Raises:
+        ValueError: for a `ByInput` whose synapses are not those of the inputs of the cells.
+    """
 
     def __init__(self, synapse: nn.Module, cells: Population) -> None:
         super().__init__()
+        fitting(synapse, cells.neuron.inputs, type(cells.neuron).__name__)
         self.synapse = synapse
         self.cells = cells
 
@@ -280,7 +286,7 @@ class Layer(Part):
         owned = {id(p) for part in self.synapse.modules() for p in weights_of(part)}
         weight = next((f"synapse.{name}" for name, p in self.synapse.named_parameters() if id(p) in owned), "")
         traces: tuple[Trace, ...] = (Trace(weight, x, u, output),)
-        if start[1] is not None:
+        if start[1] is not None and not self.cells.neuron.inputs:  # of several weights none is the one
             heard = torch.cat([start[1][None], output[:-1]])
             traces += (Trace("cells.recurrent.weight", heard, u, output),)
         return Run(output, end, traces)
@@ -349,13 +355,13 @@ class Network(nn.Module):
 
     @property
     def offers(self) -> frozenset[str]:
-        """`layers`, `carry`, what all parts offer, and `cells` without residual blocks; the read-out need not fire.
+        """`layers`, `carry`, `cells`, unless it lacks them, and what all parts offer; the read-out need not fire.
 
         Also `dendrites`, if the cells of the read-out have them.
         """
         *hidden, readout = (part.offers for part in self.stack)
         shared = frozenset.intersection(*hidden, readout | {"bits"})
-        found = shared | {"layers"} | ({"carry", "cells"} - self.lacks.keys())
+        found = shared | ({"layers", "carry", "cells"} - self.lacks.keys())
         last = self.stack[-1]
         dendrites = isinstance(last, Layer) and isinstance(last.cells.neuron, TwoCompartment)
         return found | ({"dendrites"} if dendrites and "cells" in found else set())
@@ -369,6 +375,11 @@ class Network(nn.Module):
             found["cells"] = "it has residual blocks, which are not layers of a synapse and cells"
         for name, cell in cells.items():
             kind = type(cell).__name__
+            if cell.inputs:
+                found["cells"] = found["layers"] = (
+                    f"{name} has several inputs ({', '.join(cell.inputs)}), so that no single weight drives a cell; "
+                    "use a rule that asks for gradients or losses alone, such as bptt or spsa"
+                )
             if cell.levels > 1:
                 found["bits"] = f"{name} is made of {kind}, which puts out up to {cell.levels} spikes in a step"
             if not isinstance(cell, Neuron) or cell.shared:

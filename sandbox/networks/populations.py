@@ -85,6 +85,11 @@ def kind_of(given: Given, own: Cell, attending: Cell | None = None, seed: int = 
     if given is None:
         return Kind(own, attending or own, 1.0, 1.0, rng)
     cell: Cell = given if isinstance(given, Cell) else named("neuron", given, NEURONS)
+    if cell.inputs:
+        raise ValueError(
+            f"{type(cell).__name__} has several inputs ({', '.join(cell.inputs)}), and the cells of this model have "
+            "one each: use sandbox.build, or a cell with one input"
+        )
     gain = float(cell.rheobase)
     return Kind(cell, cell, gain, (1.0 if attending is None else 1 / HALF) * gain, rng)
 

@@ -40,6 +40,7 @@ class Cell(ABC):
         draws: random numbers that are used in each step, by name: "uniform" or "normal".
         published_dt: the time step [ms] that its source uses, at which no warning calls it too long; None for none.
         shared: fields that hold a tensor which is not one value for each cell.
+        inputs: names of the inputs of cells that have several, the last axis of their currents; empty for one input.
         presets: published sets of parameters, by name.
         preset_currents: for each preset, a constant current [nA] that shows its firing pattern.
     """
@@ -59,6 +60,7 @@ class Cell(ABC):
     draws: ClassVar[Mapping[str, str]] = {}
     published_dt: ClassVar[float | None] = None
     shared: ClassVar[frozenset[str]] = frozenset()
+    inputs: ClassVar[tuple[str, ...]] = ()
     presets: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     preset_currents: ClassVar[Mapping[str, float]] = {}
 
@@ -99,7 +101,7 @@ class Cell(ABC):
         """Run a sequence.
 
         Args:
-            currents: `[T, ...]` [nA], constant within each step.
+            currents: `[T, ...]` [nA], constant within each step; `[T, ..., inputs]` for cells with several inputs.
             state: the state before the first step.
             dt: time step [ms].
             record: names of variables to return.
@@ -121,6 +123,25 @@ class Cell(ABC):
         """
         (output,), after = self.respond(current[None], state, dt)
         return output[0], after
+
+    def driven(self, current: Tensor) -> torch.Size:
+        """Return the shape of the cells that a current drives: its own, without the axis of several inputs.
+
+        Raises:
+            ValueError: for a last axis that is not that of the inputs.
+
+        >>> from sandbox.neurons import LIF
+        >>> LIF().driven(torch.zeros(2, 3))
+        torch.Size([2, 3])
+        """
+        if not self.inputs:
+            return current.shape
+        if not current.ndim or current.shape[-1] != len(self.inputs):
+            raise ValueError(
+                f"currents end in an axis of {current.shape[-1] if current.ndim else 0}; {type(self).__name__} has "
+                f"{len(self.inputs)} inputs, {', '.join(self.inputs)}: stack a tensor for each, torch.stack([...], -1)"
+            )
+        return current.shape[:-1]
 
     def at_epoch(self: C, epoch: int, epochs: int) -> C:
         """Return the cell of a training epoch, from 0; by default itself."""

@@ -20,7 +20,7 @@ def rest(neuron: Cell, currents: Tensor, generator: torch.Generator | None = Non
 
     A stochastic neuron's key is drawn from the generator, or else from that of the pass (`rules.spikes.surrogate`).
     """
-    state = neuron.initial_state(currents.shape[1:], currents)
+    state = neuron.initial_state(neuron.driven(currents[0]), currents)
     if neuron.draws:
         generator = generator or generator_of_pass()
         return state if generator is None else state._replace(key=fresh(generator, currents))

@@ -16,6 +16,7 @@ from torch import Tensor
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.cell import Cell
 from sandbox.neurons.dice import DRAWS, following
+from sandbox.reference.compiler.functions import counted
 from sandbox.reference.need import brian2
 from sandbox.simulation import Trajectory
 
@@ -43,7 +44,7 @@ def run_brian2(
 
     Args:
         neuron: the neuron.
-        currents: `[T, N]` [nA], constant within each step (a TimedArray, read at the beginning of the step).
+        currents: `[T, N]` [nA], or `[T, N, inputs]`, constant within each step (a TimedArray, read at its beginning).
         dt: time step [ms].
         record: variables to record in each step; None for the membrane.
         periods: a refractory period [ms] for each cell, `[N]`; None for that of the neuron.
@@ -65,7 +66,7 @@ def run_brian2(
     with_equations(neuron)
     record = (neuron.membrane,) if record is None else record
     currents = currents.detach().to(torch.float64)
-    steps, cells = currents.shape
+    steps, cells = currents.shape[:2]
     with plain_numpy(), proof_reading(neuron):
         group = make_group(neuron, currents, dt, neuron.initial_state((cells,), currents[0]), periods)
         states = b2.StateMonitor(group, list(record), record=True, when=when, dt=dt * b2.ms)
@@ -90,7 +91,7 @@ def fire_in_brian2(neuron: Neuron, state: Any, dt: float) -> tuple[Tensor, dict[
     """
     b2 = brian2()
     with plain_numpy(), proof_reading(neuron):
-        group = make_group(neuron, torch.zeros_like(state[0])[None], dt, state, method="euler")
+        group = make_group(neuron, _silence(neuron, state[0])[None], dt, state, method="euler")
         group.state_updater.active = False  # so the method is never used
         spikes = b2.SpikeMonitor(group)
         b2.Network(group, spikes).run(dt * b2.ms, namespace={})
@@ -106,11 +107,11 @@ def make_group(
     """Build the NeuronGroup of a neuron in a given state, driven by stored currents `[T, N]`."""
     b2 = brian2()
     physical = {name: value * unit(neuron.units[name]) for name, value in parameters(neuron).items()}
-    lines = [neuron.equations]
-    for name, values in {"current": currents, **drawn(neuron, state, currents)}.items():
+    lines, added = [neuron.equations], jumps(neuron)
+    for name, values in {**by_input(neuron, currents), **drawn(neuron, state, currents)}.items():
         symbol = unit(neuron.units[name])
         physical[f"stored_{name}"] = b2.TimedArray(values.numpy() * symbol, dt=dt * b2.ms)
-        if name in thrown(neuron):
+        if name in thrown(neuron) or name in added:
             continue
         lines.append(f"{name} = stored_{name}(t, i) : {base(symbol)} (constant over dt)")
     if periods is not None:
@@ -124,13 +125,42 @@ def make_group(
         method=method or neuron.method,
         namespace=physical,
         dt=dt * b2.ms,
+        events={name: condition for name, (condition, _) in events(neuron).items()} or None,
     )
+    for name, (_, statements) in events(neuron).items():
+        group.run_on_event(name, statements)
+    for name, variable in added.items():
+        group.run_regularly(f"{variable} += stored_{name}(t, i)", when="start", dt=dt * b2.ms)
     throw(group, neuron)
     for name in evolving(neuron, state):
         setattr(group, name, getattr(state, name).numpy() * unit(neuron.units[name]))
     if periods is not None:
         group.period_of_cell = periods.numpy() * b2.ms
     return group
+
+
+def by_input(neuron: Cell, currents: Tensor) -> dict[str, Tensor]:
+    """Return the currents of each input of a neuron, `[T, N]`, by its name in the equations."""
+    if not neuron.inputs:
+        return {"current": currents} if "current" in neuron.units else {}
+    return dict(zip(neuron.inputs, currents.unbind(-1), strict=True))
+
+
+def events(neuron: Cell) -> dict[str, tuple[str, str]]:
+    """Return the further events of a neuron, by name: a condition, and the statements that run where it holds."""
+    return dict(getattr(neuron, "recipe", {}).get("events", {}))
+
+
+def jumps(neuron: Cell) -> dict[str, str]:
+    """Return the variable that each input is added to before a step; "current" is the name of a single input."""
+    found: dict[str, str] = getattr(neuron, "jumps", {})
+    return dict(found) if neuron.inputs else dict(zip(["current"], found.values(), strict=False))
+
+
+def _silence(neuron: Cell, like: Tensor) -> Tensor:
+    """Return no current for cells `[N]`."""
+    zero = torch.zeros_like(like)
+    return zero[..., None].expand(*zero.shape, len(neuron.inputs)) if neuron.inputs else zero
 
 
 def refractoriness(neuron: Neuron) -> Any:
@@ -159,7 +189,7 @@ def drawn(neuron: Neuron, state: Any, currents: Tensor) -> dict[str, Tensor]:
     for _ in currents[1:]:
         keys.append(following(keys[-1]))
     return {
-        name: torch.stack([DRAWS[kind](key, currents[0], stream) for key in keys])
+        name: torch.stack([DRAWS[kind](key, state[0], stream) for key in keys])
         for stream, (name, kind) in enumerate(neuron.draws.items())
     }
 
@@ -175,6 +205,8 @@ def throw(group: Any, neuron: Neuron) -> None:
     names = thrown(neuron)
     if not names:
         return
+    if any(name.startswith("poisson") for name in names):
+        group.namespace["counted"] = brian2().Function(_counted, arg_units=[1, 1], return_unit=1)
     called = [name for name in names if not name.startswith("xi")]
     runners = [group.subexpression_updater, group.state_updater, *group.thresholder.values(), *group.resetter.values()]
     for runner in filter(None, runners):
@@ -184,7 +216,12 @@ def throw(group: Any, neuron: Neuron) -> None:
         called = called[count:]
 
 
-CALL = r"\brandn?\(\)"
+CALL = r"\brandn?\(\)|\bpoisson\("
+
+
+def _counted(u: Any, mean: Any) -> Any:
+    mean, u = np.broadcast_arrays(np.asarray(mean, dtype=float), u)
+    return counted(torch.from_numpy(mean.copy()), torch.from_numpy(u.copy())).numpy()
 
 
 def _without_noise(runner: Any) -> str:
@@ -200,8 +237,9 @@ def _redirect(runner: Any, names: Sequence[str]) -> None:
         waiting, lines = list(names), []
         for line in str(runner.abstract_code).splitlines():
             noise = [line.split("=")[0].strip()] if line.startswith("xi") else waiting
-            for _ in re.findall(CALL, line):
-                line = re.sub(CALL, f"stored_{noise.pop(0)}(t, i)", line, count=1)
+            for call in re.findall(CALL, line):
+                stored = f"stored_{noise.pop(0)}(t, i)"
+                line = re.sub(CALL, f"counted({stored}, " if call == "poisson(" else stored, line, count=1)
             lines.append(line)
         runner.abstract_code = "\n".join(lines)
 

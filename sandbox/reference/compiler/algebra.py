@@ -202,7 +202,8 @@ class Algebra:
             case ast.BoolOp():
                 return self.call(CONDITIONS[type(tree.op)], *(build(value) for value in tree.values))
             case ast.Call(func=ast.Name(id=function)) if function in RANDOM:
-                return self.name(calls.drawn(function, draw))
+                drawn = self.name(calls.drawn(function, draw))
+                return self.call("counted", number(tree.args[0]), drawn) if tree.args else drawn
             case ast.Call(func=ast.Name(id=function)) if function in self.brought:
                 stored = isinstance(self.brought[function], Signal)
                 first = self.seconds(tree.args[0], env, calls, draw) if stored else number(tree.args[0])

@@ -15,14 +15,15 @@ from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.dice import DRAWS
 from sandbox.reference.compiler import effort, grammar, updater
 from sandbox.reference.compiler.constants import check_times, constants_of, names_of_starts, quantity, start_of
+from sandbox.reference.compiler.drive import Drive, by_cell, drive_of, require_driven, unlinked
 from sandbox.reference.compiler.given import Given, behind, callers, freed, given
 from sandbox.reference.compiler.methods import chosen
 from sandbox.reference.compiler.model import Model, build
-from sandbox.reference.compiler.names import MOVING
 from sandbox.reference.compiler.neuron import CompiledNeuron, period_of
 from sandbox.reference.compiler.reading import number_of, state_class
 from sandbox.reference.compiler.signals import Brought, Own, Signal, brought
 from sandbox.reference.compiler.units import in_house, text_of
+from sandbox.reference.compiler.written import Expression
 from sandbox.reference.need import brian2
 
 
@@ -37,10 +38,12 @@ def from_brian2(
     surrogate: str | Surrogate = "atan",
     *,
     input_unit: str = "amp",
-    jumps: str | None = None,
+    inputs: Mapping[str, str] | Sequence[str] | None = None,
+    jumps: str | Mapping[str, str] | None = None,
     initial: Mapping[str, Any] | None = None,
     draws: Mapping[str, str] | None = None,
     functions: Mapping[str, Callable[..., Tensor]] | None = None,
+    events: Mapping[str, tuple[str, str]] | None = None,
     swing: float | None = None,
 ) -> CompiledNeuron:
     """Compile a neuron from the equations, threshold and reset that Brian2 would run.
@@ -64,13 +67,18 @@ def from_brian2(
         input: name of the input, which is constant within a step; None for a cell without one.
         surrogate: surrogate gradient of the spike, or its name.
         input_unit: base unit of the input.
-        jumps: variable that the input is added to before each step, as `on_pre="g_post += w"` does; None for none.
+        inputs: several inputs instead of one, by name, with their units, {"ge": "siemens", "I": "amp"}, or with those
+            of the equations, ("ge", "I"); currents then have them as their last axis. None for `input` alone.
+        jumps: variable that the input is added to before each step, as `on_pre="g_post += w"` does; of several inputs
+            the variable of each that is added to one, {"excitation": "ge", "inhibition": "gi"}. None for none.
         initial: initial values and `(constant)` parameters, as quantities, numbers in house units, arrays with a value
             for each cell, or text over the constants, `i`, `N`, `rand()` and `randn()`; 0 otherwise.
         draws: further random numbers of each step, by name: "uniform" or "normal".
         functions: torch functions that the texts may call, by name, on tensors in house units; of plain numbers, unless
             the namespace has a Brian2 function of that name with units. A TimedArray of the namespace is called as in
             Brian2, `I(t)` or `I(t, i)`.
+        events: further events, by name, each a condition and the statements that run after the reset where it holds,
+            as `events=` and `run_on_event` of a NeuronGroup; no surrogate derivative passes the condition.
         swing: scale of the surrogate in house units; by default from the initial value to the threshold, or 1.
 
     Returns: A frozen dataclass with the constants as fields, in house units; `.source()` shows the step.
@@ -97,17 +105,17 @@ def from_brian2(
         method=method,
         namespace=callers(namespace, 1),
         initial=dict(initial or {}),
+        events=events,
     )
-    if input not in (initial or {}):
-        held.initial.pop(str(input), None)  # a group has a value of its input, which every step brings anew
+    named = inputs if isinstance(inputs, Mapping | Sequence) else ()
+    for name in {str(input), *named} - set(initial or {}):
+        held.initial.pop(name, None)  # a group has a value of its input, which every step brings anew
     own = brought(held.namespace, functions)
     with grammar.calling({behind(name): each.arity for name, each in own.items()}):
         return _compiled(
             held,
-            input,
             surrogate,
-            input_unit,
-            jumps,
+            (input, input_unit, inputs, jumps),
             draws,
             swing,
             {behind(name): own[name] for name in own},
@@ -117,10 +125,8 @@ def from_brian2(
 
 def _compiled(
     held: Given,
-    input: str | None,
     surrogate: str | Surrogate,
-    input_unit: str,
-    jumps: str | None,
+    driven: tuple[Any, ...],
     draws: Mapping[str, str] | None,
     swing: float | None,
     called: Mapping[str, Brought],
@@ -128,21 +134,19 @@ def _compiled(
 ) -> CompiledNeuron:
     """Compile what was given, whose texts may call the functions that it brings along."""
     b2 = brian2()
-    text, held, input = _read(held, input)
+    text, held, drive = _read(held, driven)
     for line in text.lines:
         if line.name in called:
             raise ValueError(f"{line.name!r} is defined twice, in {str(line)!r} and as a function: rename one")
-    if jumps is not None:
-        jumps, input_unit = _jumped(text, jumps, input)
     drawn = dict(draws or {})
     for name, kind in drawn.items():
         if kind not in DRAWS:
             raise unknown(f"kind of the draw {name!r}", kind, DRAWS)
     declared = {line.name for line in text.lines if line.kind == "parameter"}
-    extra = [f"{input} : {grammar.unit(input_unit)} (constant)"] * (input is not None and input not in declared)
+    extra = [f"{name} : {unit} (constant)" for name, unit in drive.units.items() if name not in declared]
     extra += [f"{name} : 1 (constant)" for name in drawn]
     reads = updater.mentioned(text) | names_of_starts(held.initial)
-    inputs = [] if input is None else [input]
+    inputs = list(drive.units)
     found = {name: value for name, value in held.namespace.items() if name in reads or namespace != "caller"}
     updater.check_names(text, found, [*inputs, *drawn])
     used = {name: quantity(name, value) for name, value in found.items() if name in reads}
@@ -150,7 +154,7 @@ def _compiled(
     used |= own
     check_times(used)
     step = updater.ask(text, chosen(held.method), used | {n: each.in_brian2() for n, each in called.items()}, extra)
-    model = build(text, step, used, input, drawn, jumps, called)
+    model = build(text, step, used, inputs, drawn, drive.jumps, called)
     every = {name: in_house(value) for name, value in used.items()}
     period, folded = _period(model, every, tensors), frozenset[str]()
     if period:  # constants that appear in the refractory time alone become part of `t_refractory`
@@ -161,27 +165,25 @@ def _compiled(
     units = {name: text_of(b2.get_dimensions(value)) for name, value in used.items()}
     units |= {name: text_of(step.dimensions[name]) for name in (*model.variables, *inputs) if name in step.dimensions}
     units |= dict.fromkeys(model.draws, "1")
-    starts = {
-        name: start_of(name, value, model.variables, used) for name, value in held.initial.items() if name not in own
-    }
-    refractory_text = f"{number_of(period['t_refractory'])!r}*ms" if period else text.refractory
+    dimensions = {name: step.dimensions.get(name) for name in model.variables}
+    starts = {name: start_of(name, value, dimensions, used) for name, value in held.initial.items() if name not in own}
+    refractory_text = f"{number_of(period['t_refractory'])!r}*ms" if period else plain(text.refractory)
     recipe = {
         "equations": "\n".join(map(str, text.lines)),
-        "threshold": text.threshold,
-        "reset": text.reset,
+        "threshold": plain(text.threshold),
+        "reset": plain(text.reset),
         "refractory": refractory_text,
         "method": step.method,
-        "input": input,
-        "input_unit": input_unit,
-        "jumps": jumps,
+        **_asked(drive),
         "draws": drawn,
+        "events": {event.name: (str(event.condition), str(event.code)) for event in text.events},
         "swing": swing,
     }
-    neuron: CompiledNeuron = _class(model, text, step, units, input, starts, recipe, values, folded, called)(
+    neuron: CompiledNeuron = _class(model, text, step, units, drive, starts, recipe, values, folded, called)(
         **values, **period, surrogate=Surrogate(surrogate) if isinstance(surrogate, str) else surrogate
     )
     _check_finite(neuron, step.method, "inf" in reads)
-    if input is not None:
+    if inputs:
         require_driven(neuron, text, list(used))
     kept = {name: value for name, value in tensors.items() if name in values}
     return neuron.with_parameters(**kept) if kept else neuron
@@ -192,7 +194,7 @@ def _class(
     text: updater.Text,
     step: updater.Step,
     units: Mapping[str, str],
-    input: str | None,
+    drive: Drive,
     starts: Mapping[str, Any],
     recipe: Mapping[str, Any],
     values: Mapping[str, float],
@@ -200,9 +202,10 @@ def _class(
     called: Mapping[str, Brought],
 ) -> Any:
     """Make a dataclass with a field for every constant."""
-    lines = [str(line) for line in text.lines if line.name != input]
+    lines = [str(line) for line in text.lines if line.name not in drive.units]
+    input = None if drive.several else next(iter(drive.units), None)
     if input is not None and input != "current":
-        lines.append(f"{input} = current : {recipe['input_unit']}")
+        lines.append(f"{input} = current : {drive.units[input]}")
         units = {**units, "current": units[input]}
     times = {name: 0.0 for name in values if name.startswith("tau") and units[name] == "ms"}
     columns: list[Any] = [(name, Any, field()) for name in values]
@@ -211,9 +214,9 @@ def _class(
     columns.append(("surrogate", Surrogate, field(default_factory=lambda: Surrogate("atan"))))
     contents = {
         "equations": "\n".join(lines),
-        "threshold": text.threshold,
-        "reset_code": text.reset,
-        "refractory": step.condition,
+        "threshold": plain(text.threshold),
+        "reset_code": plain(text.reset),
+        "refractory": plain(step.condition),
         "method": step.method,
         "units": dict(units),
         "spiking": text.threshold is not None,
@@ -223,12 +226,15 @@ def _class(
         "model": model,
         "starts": dict(starts),
         "input": input,
-        "jumps": recipe["jumps"],
+        "inputs": tuple(drive.units) if drive.several else (),
+        "jumps": dict(drive.jumps),
         "within_period": folded,
         "called": dict(called),
         "recipe": dict(recipe),
         "rebuild": staticmethod(rebuilt),
         "plans": {},
+        "swings": {},
+        "compiled_with": dict(values),
         "state_class": state_class(model.variables),
         "__module__": __name__,
         "__doc__": "Compiled by from_brian2 from:\n\n" + "\n".join(lines),
@@ -256,18 +262,27 @@ def rebuilt(
     return replace(neuron, **values)
 
 
-def _read(held: Given, input: str | None) -> tuple[updater.Text, Given, str | None]:
+def plain(text: str | None) -> str | None:
+    """Return a text as it is kept: None for an empty one."""
+    return str(text).strip() or None if text else None
+
+
+def _asked(drive: Drive) -> dict[str, Any]:
+    """Return the arguments that describe the inputs."""
+    if drive.several:
+        return {"inputs": dict(drive.units), "jumps": dict(drive.jumps)}
+    (name, unit), *_ = [*drive.units.items(), (None, "amp")]
+    return {"input": name, "input_unit": unit, "jumps": drive.jumps.get(str(name))}
+
+
+def _read(held: Given, driven: tuple[Any, ...]) -> tuple[updater.Text, Given, Drive]:
     """Check the texts by the grammar and collect them; names that every neuron has get an underscore behind."""
     lines = grammar.equations(held.equations)
     kinds = {line.name: line.kind for line in lines}
     if not lines and held.threshold is None:
         raise ValueError("there are no equations; give at least one, as in 'dv/dt = -v / tau : volt'")
-    if input is not None and (not isinstance(input, str) or not grammar.NAME.fullmatch(input)):
-        raise ValueError(f"input={input!r} is not a valid name")
-    if kinds.get(str(input), "parameter") != "parameter":
-        raise ValueError(
-            f"the input {input!r} is a {kinds[str(input)]} of the equations; name another with input='...'"
-        )
+    drive = drive_of(lines, *driven)
+    lines = by_cell([unlinked(line, drive) for line in lines], drive)
     if held.threshold is None and not any(kind == "differential equation" for kind in kinds.values()):
         raise ValueError(
             f"{held.equations.strip()!r} has no differential equation and no threshold; write one, as in "
@@ -278,83 +293,47 @@ def _read(held: Given, input: str | None) -> tuple[updater.Text, Given, str | No
             raise ValueError(f"{name}={text!r} is a {type(text).__name__}; wanted text, as for brian2.NeuronGroup")
         if text and any(word in text for word in ("on_pre", "on_post")):
             raise ValueError(f"{name}={text!r}: this compiles neurons, not synapses")
-    if held.threshold is not None:
-        grammar.expression(held.threshold)
+    threshold = None if held.threshold is None else grammar.expression(held.threshold)
+    reset = grammar.statements(held.reset or "")
     if held.reset and held.threshold is None:
         raise ValueError(f"reset={held.reset!r} without a threshold: it would never run; give threshold='v > ...'")
-    effort.check(lines)
+    if effort.expands(lines, chosen(held.method)):
+        effort.check(lines)
+    events = [_event(name, given) for name, given in held.events.items()]
     refractory = _duration(held.refractory)
-    lines, texts = freed(lines, (held.threshold, held.reset, refractory, input), held.namespace)
-    threshold, reset, refractory, input = texts
+    given = (threshold, reset, refractory, *(part for event in events for part in event[1:]))
+    lines, texts = freed(lines, given, {*held.namespace, *drive.given})
+    threshold, reset, refractory, *parts = texts
+    events = [
+        updater.Event(event.name, *of)
+        for event, of in zip(events, zip(parts[::2], parts[1::2], strict=True), strict=True)
+    ]
     held = held._replace(
         namespace={behind(name): value for name, value in held.namespace.items()},
         initial={behind(name): value for name, value in held.initial.items()},
     )
-    return updater.Text(lines, threshold, reset.strip() or None if reset else None, refractory), held, input
+    return updater.Text(lines, threshold, reset, refractory, tuple(events)), held, drive
 
 
-def _jumped(text: updater.Text, jumps: Any, input: str | None) -> tuple[str, str]:
-    """Return the variable that the input is added to, and its unit."""
-    units = {line.name: line.unit for line in text.lines if line.kind == "differential equation"}
-    name = behind(jumps) if isinstance(jumps, str) else jumps
-    if name not in units:
-        raise unknown("variable in jumps:", str(jumps), units)
-    if input is None or input in {line.name for line in text.lines}:
-        raise ValueError(f"input={input!r} with jumps={jumps!r}: the input is what is added, give it a name of its own")
-    return str(name), units[str(name)]
+def _event(name: Any, given: Any) -> updater.Event:
+    """Check a further event."""
+    plain = isinstance(given, Sequence) and len(given) == 2 and all(isinstance(part, str) for part in given)
+    if not isinstance(name, str) or not grammar.NAME.fullmatch(name) or not plain or isinstance(given, str):
+        raise ValueError(f"events={{{name!r}: {given!r}}}: give a name, and a condition and statements as text")
+    if name == "spike":
+        raise ValueError("events={'spike': ...}: the event of a spike is threshold= and reset=")
+    return updater.Event(name, grammar.expression(given[0]), grammar.statements(given[1]))
 
 
-def require_driven(neuron: CompiledNeuron, text: updater.Text, constants: Sequence[str]) -> None:
-    """Raise ValueError where nothing reads the input, and a variable stays at 0 because nothing adds to it.
-
-    A model that moves by itself is a model without an input; `build` refuses to train weights before it.
-    """
-    silent = [] if neuron.heeds else unmoved(neuron, text)
-    if silent:
-        own = [line.name for line in text.lines if line.kind == "parameter"] + list(constants)
-        named = f"name it with input=... (one of {', '.join(own)}), or " if own else ""
-        raise ValueError(
-            f"nothing reads the input {neuron.input!r}, and {', '.join(silent)} would stay at 0: add it to an "
-            f"equation, {named}say to which variable synapses add, as in jumps={silent[0]!r}; or input=None for none"
-        )
-
-
-def unmoved(neuron: CompiledNeuron, text: updater.Text) -> list[str]:
-    """Return the variables that begin at 0 and stay there, whatever the others are, by steps from random states.
-
-    One that the time, the index of a cell or a draw moves is not among them.
-    """
-    assigned = {statement.target for statement in grammar.statements(text.reset or "")}
-    found = []
-    rng = torch.Generator().manual_seed(0)
-    moving = {*MOVING, *neuron.model.draws}
-    zero = torch.zeros(max((len(start) for start in neuron.starts.values() if isinstance(start, Tensor)), default=8))
-    zero = zero.double()
-    for line in text.lines:
-        moved = line.kind != "differential equation" or line.name in assigned
-        if moved or neuron.model.update[line.name].names() & moving:
-            continue
-        state = neuron.initial_state(zero.shape, zero)
-        if bool(getattr(state, line.name).any()):
-            continue
-        others = {name: torch.randn(zero.shape, generator=rng).double() for name in neuron.model.variables}
-        state = state._replace(**{**others, line.name: zero})
-        after = neuron.integrate(zero, state, 0.1)
-        if not bool(getattr(after, line.name).any()):
-            found.append(line.name)
-    return found
-
-
-def _duration(refractory: Any) -> str | None:
-    """Return the refractory time or condition as text."""
+def _duration(refractory: Any) -> Expression | None:
+    """Return the refractory time or condition."""
     if refractory is None or refractory is False:
         return None
     if isinstance(refractory, str):
-        grammar.expression(refractory)
-        return refractory.strip()
+        return grammar.expression(refractory)
     b2 = brian2()
     if isinstance(refractory, b2.Quantity) and refractory.dim is b2.second.dim and refractory.ndim == 0:
-        return f"{in_house(refractory)!r}*ms"
+        return grammar.expression(f"{in_house(refractory)!r}*ms")
     raise ValueError(f"refractory={refractory!r} is neither a time nor a condition; write 2*ms, '2*ms' or 'v > -20*mV'")
 
 

@@ -13,11 +13,14 @@ from torch import Tensor
 
 from rules.errors import unknown
 from sandbox.reference.compiler import grammar
-from sandbox.reference.compiler.formula import parse
+from sandbox.reference.compiler.formula import Formula, parse
 from sandbox.reference.compiler.signals import Signal
 from sandbox.reference.compiler.units import in_house, scale, symbols, text_of
-from sandbox.reference.compiler.updater import Text
+from sandbox.reference.compiler.updater import Text, codes
 from sandbox.reference.need import brian2
+
+DRAWN = {"rand_drawn", "randn_drawn"}  # names in place of calls
+OF_CELLS = {*DRAWN, "i", "N"}  # what differs by cell in an initial value
 
 
 def quantity(name: str, value: Any) -> Any:
@@ -44,19 +47,13 @@ def quantity(name: str, value: Any) -> Any:
 
 def _from_text(name: str, text: str) -> Any:
     """Read a quantity from text: its value by our own parser, its dimension by Brian2's."""
-    from brian2.parsing.expressions import parse_expression_dimensions
     from brian2.units.fundamentalunits import Quantity
 
     formula = parse(text, symbols())
     if formula.names:
         raise unknown(f"unit in {name}={text!r}:", min(formula.names), ["ms", "mV", "nA", "Mohm", "nF", "uS"])
-    b2 = brian2()
-    used = {unit: getattr(b2, unit) for unit in grammar.names(grammar.expression(text))}
-    from brian2.core.variables import Constant
-
-    variables = {unit: Constant(unit, dimensions=value.dim, value=float(value)) for unit, value in used.items()}
     try:
-        dimension = parse_expression_dimensions(text, variables)
+        dimension = dimension_of(text, {})
     except Exception as error:
         raise ValueError(f"{name}={text!r}: {error}") from None
     return Quantity(float(formula({})) * scale(dimension), dim=dimension)
@@ -73,6 +70,25 @@ def check_times(constants: Mapping[str, Any]) -> None:
             )
 
 
+def written(text: str) -> Formula:
+    """Return an initial value that is text, with the units, pi, e and inf in it."""
+    return parse(undrawn(text), {**symbols(), "pi": math.pi, "e": math.e, "inf": math.inf})
+
+
+def dimension_of(text: str, known: Mapping[str, Any]) -> Any:
+    """Return the dimension of an expression, over names of these dimensions, by Brian2's parser."""
+    from brian2.core.variables import Constant
+    from brian2.parsing.expressions import parse_expression_dimensions
+
+    b2 = brian2()
+    names = grammar.expression(text).names
+    dimensions = {name: getattr(b2, name).dim for name in names & symbols().keys()}
+    dimensions |= {name: known[name] for name in names & known.keys()}
+    plain = b2.get_dimensions(1.0)
+    variables = {name: Constant(name, dimensions=dimensions.get(name, plain), value=1.0) for name in names}
+    return parse_expression_dimensions(text, variables)
+
+
 def names_of_starts(initial: Mapping[str, Any]) -> set[str]:
     """Return the names that initial values read.
 
@@ -80,7 +96,7 @@ def names_of_starts(initial: Mapping[str, Any]) -> set[str]:
     ['E_L', 'mV']
     """
     read = (parse(undrawn(text)).names for text in initial.values() if isinstance(text, str))
-    return set().union(*read) - {"rand_drawn", "randn_drawn"}
+    return set().union(*read) - DRAWN
 
 
 def undrawn(text: str) -> str:
@@ -97,25 +113,28 @@ def constants_of(
 ) -> tuple[Text, dict[str, Any], dict[str, Tensor]]:
     """Return the model without its `(constant)` parameters, these as quantities, and those that differ by cell.
 
-    A parameter that the reset assigns, a boolean and an integer stay variables of the state.
+    A parameter that the reset assigns, a boolean, an integer and one whose value is text over `i`, `N` or draws stay
+    variables of the state.
 
     Raises:
         ValueError: for a value of another unit, or that is not finite.
     """
     b2 = brian2()
-    assigned = {statement.target for statement in grammar.statements(text.reset or "")}
+    assigned = {statement.target for code in codes(text) for statement in code.statements}
     house = {name: in_house(value) for name, value in known.items()}
     found: dict[str, Any] = {}
     tensors: dict[str, Tensor] = {}
     for line in text.lines:
         plain = line.unit in ("boolean", "integer") or line.name in assigned or line.name in inputs
+        given = initial.get(line.name)
+        plain = plain or (isinstance(given, str) and not written(given).names.isdisjoint(OF_CELLS))
         if line.kind != "parameter" or "constant" not in line.flags or plain:
             continue
         dimension = b2.Equations(str(line))[line.name].dim
         value = initial.get(line.name, 0.0)  # as in Brian2
         if isinstance(value, str):
-            value = start_of(line.name, value, [line.name], known)
-            value = parse(undrawn(value), symbols())(house) if isinstance(value, str) else value
+            value = start_of(line.name, value, {line.name: dimension}, known)
+            value = written(value)(house) if isinstance(value, str) else value
         if isinstance(value, b2.Quantity) and value.dim is not dimension:
             raise ValueError(f"initial {line.name}={value!r}: the unit of {str(line)!r} is {text_of(dimension)}")
         many = np.asarray(value, dtype=float).reshape(-1)
@@ -130,15 +149,36 @@ def constants_of(
     return text._replace(lines=lines), found, tensors
 
 
-def start_of(name: str, value: Any, variables: Sequence[str], constants: Mapping[str, Any]) -> float | str | Tensor:
-    """Return an initial value in house units, one for each cell, or text over the constants, `i`, `N` and draws."""
+def start_of(name: str, value: Any, variables: Mapping[str, Any], constants: Mapping[str, Any]) -> float | str | Tensor:
+    """Return an initial value in house units, one for each cell, or text over the constants, `i`, `N` and draws.
+
+    Args:
+        name: of the variable.
+        value: a quantity, a number in house units, an array, or text.
+        variables: the dimension of each variable; None where that is not known.
+        constants: as quantities, by name.
+
+    Raises:
+        ValueError: for an unknown name, a value that is not finite, and one of another unit.
+    """
     if name not in variables:
         raise unknown("variable in initial:", name, variables)
+    b2, wanted = brian2(), variables[name]
     if not isinstance(value, str):
+        if wanted is not None and isinstance(value, b2.Quantity) and value.dim is not wanted:
+            raise ValueError(f"initial {name}={value!r}: the unit of {name!r} is {text_of(wanted)}")
         return in_house(value) if np.ndim(value) == 0 else _each(name, value)
-    drawn = {"rand_drawn", "randn_drawn", "i", "N"}
-    for other in sorted(parse(undrawn(value), symbols()).names - set(constants) - drawn):
+    for other in sorted(written(value).names - set(constants) - OF_CELLS):
         raise unknown(f"identifier in initial {name}={value!r}:", other, [*constants, "i", "N"])
+    if wanted is None:
+        return value
+    known = {constant: b2.get_dimensions(each) for constant, each in constants.items()}
+    try:
+        found = dimension_of(undrawn(value), known)
+    except Exception as error:  # Brian2 raises several kinds
+        raise ValueError(f"initial {name}={value!r}: {' '.join(str(error).split())}") from None
+    if found is not wanted:
+        raise ValueError(f"initial {name}={value!r} is in {text_of(found)}: the unit of {name!r} is {text_of(wanted)}")
     return value
 
 

@@ -7,14 +7,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sandbox.reference.compiler import grammar
+from sandbox.reference.compiler.written import Equation, Expression
 
-MOST_TERMS = (
-    400  # of one equation; SymPy needs up to a second for these, and the models of the literature have under 100
-)
+# of one equation; SymPy needs up to a second for these, and the models of the literature have under 100
+MOST_TERMS = 400
 COUPLED = 2  # variables that depend on each other; SymPy finds the matrix exponential of two in a second, not of three
 PAIRS = 6  # of a variable and another on which it depends; the matrix exponential takes five seconds for these
 CAP = 10**9
+PLAIN = frozenset({"euler", "rk2", "rk4", "heun"})  # schemes that take equations as they are
 
 
 class Size(NamedTuple):
@@ -32,9 +32,16 @@ class Size(NamedTuple):
 ATOM = Size(1, 0)
 
 
-def check(lines: Sequence[grammar.Equation]) -> None:
+def expands(lines: Sequence[Equation], methods: Sequence[str]) -> bool:
+    """Return whether a scheme that may be taken multiplies equations out: all do with noise, and some without."""
+    noisy = any(name == "xi" or name.startswith("xi_") for line in lines for name in line.reads)
+    return noisy or not methods or not set(methods) <= PLAIN
+
+
+def check(lines: Sequence[Equation]) -> None:
     r"""Raise ValueError for an equation that has too many terms when its subexpressions are put in and multiplied out.
 
+    >>> from sandbox.reference.compiler import grammar
     >>> check(grammar.equations("dv/dt = (v + a)**2 * (v + b)**2 / tau : 1"))
     >>> check(grammar.equations("dv/dt = x**30 / tau : 1\nx = y**30 : 1\ny = v + a : 1"))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -48,16 +55,16 @@ def check(lines: Sequence[grammar.Equation]) -> None:
         if name not in known or name in above:  # a circle, which Brian2 refuses
             return ATOM
         if name not in sizes:
-            tree = grammar.expression(known[name].expression)
-            inner = {each: size_of(each, (*above, name)) for each in grammar.names(tree)}
-            sizes[name] = size(tree, inner)
+            side = known[name].expression
+            assert side is not None
+            sizes[name] = size(side.tree, {each: size_of(each, (*above, name)) for each in side.names})
         return sizes[name]
 
     for line in lines:
         if not line.expression:
             continue
-        tree = grammar.expression(line.expression)
-        found = size(tree, {name: size_of(name, (line.name,)) for name in grammar.names(tree)}).total
+        side = line.expression
+        found = size(side.tree, {name: size_of(name, (line.name,)) for name in side.names}).total
         if found > MOST_TERMS:
             count = f"{found}" if found < CAP else "over a thousand million"
             raise ValueError(
@@ -121,17 +128,15 @@ def number(tree: ast.expr) -> float | None:
     return float(tree.value) if isinstance(tree, ast.Constant) and isinstance(tree.value, int | float) else None
 
 
-def entangled(lines: Sequence[grammar.Equation]) -> str | None:
+def entangled(lines: Sequence[Equation]) -> str | None:
     r"""Return why SymPy would take too long for the matrix exponential of these equations; None if it would not.
 
+    >>> from sandbox.reference.compiler import grammar
     >>> entangled(grammar.equations("dv/dt = (g - v) / tau : 1\ndg/dt = -v / tau : 1"))
     >>> entangled(grammar.equations("dv/dt = x / tau : 1\ndx/dt = y / tau : 1\ndy/dt = -v / tau : 1"))
     '3 variables depend on each other, above 2'
     """
-    reads = {
-        line.name: grammar.names(grammar.expression(line.expression)) if line.expression else frozenset()
-        for line in lines
-    }
+    reads = {line.name: line.reads for line in lines}
     variables = [line.name for line in lines if line.kind == "differential equation"]
     reached = {name: reach(name, reads) for name in variables}
     circles = [sum(name in reached[other] and other in reached[name] for other in variables) for name in variables]
@@ -141,27 +146,28 @@ def entangled(lines: Sequence[grammar.Equation]) -> str | None:
     return f"variables depend on others in {pairs} ways, above {PAIRS}" if pairs > PAIRS else None
 
 
-def linear(lines: Sequence[grammar.Equation]) -> bool:
+def linear(lines: Sequence[Equation]) -> bool:
     r"""Return whether every equation is linear in the variables, by its form, and without noise.
 
+    >>> from sandbox.reference.compiler import grammar
     >>> linear(grammar.equations("dv/dt = (2 * x - v) / tau : 1\nx = w + 1 : 1\ndw/dt = -w / tau : 1"))
     True
     >>> linear(grammar.equations("dv/dt = (v * w - v) / tau : 1\ndw/dt = -w / tau : 1"))
     False
     """
-    trees = {line.name: grammar.expression(line.expression) for line in lines if line.expression}
+    sides = {line.name: line.expression for line in lines if line.expression}
     known = {line.name: 1 for line in lines if line.kind == "differential equation"}
     for line in lines:  # a subexpression may come after what reads it
         if line.kind == "subexpression" and line.name not in known:
-            _learn(line.name, trees, known, ())
-    return all(degree(trees[name], known) <= 1 for name in known if name in trees)
+            _learn(line.name, sides, known, ())
+    return all(degree(sides[name].tree, known) <= 1 for name in known if name in sides)
 
 
-def _learn(name: str, trees: Mapping[str, ast.expr], known: dict[str, int], above: tuple[str, ...]) -> None:
-    for inner in grammar.names(trees[name]):
-        if inner in trees and inner not in known and inner not in (*above, name):
-            _learn(inner, trees, known, (*above, name))
-    known[name] = degree(trees[name], known)
+def _learn(name: str, sides: Mapping[str, Expression], known: dict[str, int], above: tuple[str, ...]) -> None:
+    for inner in sides[name].names:
+        if inner in sides and inner not in known and inner not in (*above, name):
+            _learn(inner, sides, known, (*above, name))
+    known[name] = degree(sides[name].tree, known)
 
 
 def degree(tree: ast.expr, known: Mapping[str, int]) -> int:

@@ -69,9 +69,8 @@ def parse(text: str, constants: Values | None = None) -> Formula:
     Traceback (most recent call last):
     ValueError: 'v.__class__' in 'v.__class__' is not allowed; an expression has numbers, names, arithmetic, ...
     """
-    tree = grammar.expression(text)
-    bound = dict(constants or {})
-    return Formula(text, grammar.names(tree) - set(bound), closed(tree, bound), bound)
+    read, bound = grammar.expression(text), dict(constants or {})
+    return Formula(text, read.names - set(bound), closed(read.tree, bound), bound)
 
 
 def right_hand_sides(equations: str) -> dict[str, Formula]:
@@ -102,9 +101,9 @@ def right_hand_sides(equations: str) -> dict[str, Formula]:
 
 
 def _within(text: str, units: Values) -> Formula:
-    tree = grammar.expression(text, ours=True)
-    bound = {name: units[name] for name in grammar.names(tree) & units.keys()}
-    return Formula(text, grammar.names(tree) - set(bound), closed(tree, bound), bound)
+    read = grammar.expression(text, ours=True)
+    bound = {name: units[name] for name in read.names & units.keys()}
+    return Formula(text, read.names - set(bound), closed(read.tree, bound), bound)
 
 
 def closed(node: ast.expr, bound: Values, functions: Mapping[str, Function] = FUNCTIONS) -> Closure:

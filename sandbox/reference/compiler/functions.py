@@ -89,6 +89,26 @@ def timestep(t: Any, dt: Any) -> Any:
     return torch.floor(whole) if isinstance(whole, Tensor) else float(math.floor(whole))
 
 
+HALVINGS = 48  # of an interval of whole numbers: for means up to 1e14
+
+
+def counted(mean: Tensor, u: Tensor) -> Tensor:
+    """Return the Poisson quantile of numbers uniform in (0, 1): the smallest k whose distribution function reaches u.
+
+    Its derivative is that of its mean. Found by bisection of the incomplete gamma function, P(X <= k) = Q(k + 1, mean).
+
+    >>> counted(torch.tensor([0.0, 2.0, 2.0], dtype=torch.float64), torch.tensor([0.5, 0.5, 0.99], dtype=torch.float64))
+    tensor([0., 2., 6.], dtype=torch.float64)
+    """
+    lam = mean.detach().clamp(min=0).to(torch.float64)
+    low, high = torch.full_like(lam, -1.0), torch.floor(lam + 10 * torch.sqrt(lam) + 30)
+    for _ in range(HALVINGS):
+        middle = torch.floor((low + high) / 2)
+        below = (middle < 0) | (torch.special.gammaincc(middle.clamp(min=0) + 1, lam) < u)
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return high.to(mean.dtype) + (mean - mean.detach())
+
+
 FUNCTIONS: dict[str, Function] = {
     "exp": Function(1, ieee(math.exp), torch.exp),
     "log": Function(1, ieee(math.log), torch.log),
@@ -114,4 +134,6 @@ FUNCTIONS: dict[str, Function] = {
     "clip": Function(3, lambda x, low, high: min(max(x, low), high), clamp),
     "timestep": Function(2, timestep, timestep),
 }
-RANDOM = {"rand": "uniform", "randn": "normal"}  # functions without arguments, where random numbers are allowed
+# where random numbers are allowed: the draw of each function, and its number of arguments
+RANDOM = {"rand": "uniform", "randn": "normal", "poisson": "uniform"}
+DRAWING = {"rand": 0, "randn": 0, "poisson": 1}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sandbox.reference.compiler.grammar import Equation
 from sandbox.reference.compiler.names import RESERVED
+from sandbox.reference.compiler.written import Equation
 from sandbox.reference.need import brian2
 
 BASE = ("metre", "kilogram", "second", "amp", "kelvin", "mole", "candle")  # in the order of Brian2's dimensions
@@ -28,6 +27,7 @@ class Given(NamedTuple):
     method: Any
     namespace: dict[str, Any]
     initial: dict[str, Any]
+    events: dict[str, Any]
 
 
 def given(equations: Any, **others: Any) -> Given:
@@ -38,12 +38,12 @@ def given(equations: Any, **others: Any) -> Given:
     """
     b2 = brian2()
     if isinstance(equations, b2.NeuronGroup):
-        beside = sorted(name for name in ("threshold", "reset", "refractory") if others[name] is not None)
+        beside = sorted(name for name in ("threshold", "reset", "refractory", "events") if others[name] is not None)
         if beside:
             raise ValueError(f"{', '.join(beside)} beside a NeuronGroup, which has its own: leave them out")
         return _of_group(equations, **others)
     text = text_of_equations(equations) if isinstance(equations, b2.Equations) else equations
-    return Given(text, **others)
+    return Given(text, **{**others, "events": dict(others["events"] or {})})
 
 
 def text_of_equations(equations: Any) -> str:
@@ -104,20 +104,15 @@ def freed(lines: Sequence[Equation], others: Sequence[Any], known: Iterable[str]
 
     >>> from sandbox.reference.compiler import grammar
     >>> lines = grammar.equations("dkey/dt = -key / tau : 1 (unless refractory)")
-    >>> (line,), others = freed(lines, ["key > 1", None], ["tau"])
+    >>> (line,), others = freed(lines, [grammar.expression("key > 1"), None], ["tau"])
     >>> str(line), others
     ('dkey_/dt = -key_ / tau : 1 (unless refractory)', ['key_ > 1', None])
     """
-    taken = {*(line.name for line in lines), *known, *others[-1:]} & TAKEN
+    taken = {*(line.name for line in lines), *known} & TAKEN
     if not taken:
         return list(lines), list(others)
-    pattern = re.compile(rf"\b({'|'.join(sorted(taken))})\b")
-
-    def renamed(text: Any) -> Any:
-        return pattern.sub(r"\1_", text) if isinstance(text, str) else text
-
-    changed = [line._replace(name=renamed(line.name), expression=renamed(line.expression)) for line in lines]
-    return changed, [renamed(text) for text in others]
+    changes = {name: behind(name) for name in taken}
+    return [line.renamed(changes) for line in lines], [each and each.renamed(changes) for each in others]
 
 
 def behind(name: str) -> str:
@@ -144,4 +139,9 @@ def _of_group(group: Any, method: Any, namespace: Mapping[str, Any], initial: Ma
         method if method is not None else group.method_choice,
         {**dict(group.namespace), **namespace},
         {**values, **initial},
+        {
+            name: (condition, group.event_codes[name])
+            for name, condition in group.events.items()
+            if name != "spike" and name in group.event_codes
+        },
     )

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import NamedTuple
 
 from rules.errors import unknown
-from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM, power
+from sandbox.reference.compiler.functions import DRAWING, FUNCTIONS, RANDOM, power
+from sandbox.reference.compiler.written import Code, Equation, Expression, Statement
 
 LONGEST = 5_000  # characters of an expression
 DEEPEST = 100  # levels of nesting
@@ -30,7 +30,7 @@ BASE_UNITS = (  # those that Brian2 reads behind a colon
 FLAGS = {  # by kind of equation
     "differential equation": ("unless refractory",),
     "subexpression": ("constant over dt", "shared"),
-    "parameter": ("constant", "shared"),
+    "parameter": ("constant", "shared", "linked"),
 }
 BINARY = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow)
 UNARY = (ast.USub, ast.UAdd, ast.Not)
@@ -47,32 +47,8 @@ def calling(arities: Mapping[str, int]) -> Iterator[None]:
         BROUGHT.reset(token)
 
 
-class Equation(NamedTuple):
-    """One line of a model: `kind` is a key of FLAGS."""
-
-    kind: str
-    name: str
-    expression: str
-    unit: str
-    flags: tuple[str, ...]
-
-    def __str__(self) -> str:
-        left = f"d{self.name}/dt = {self.expression}" if self.kind == "differential equation" else self.name
-        left = f"{self.name} = {self.expression}" if self.kind == "subexpression" else left
-        return f"{left} : {self.unit}" + (f" ({', '.join(self.flags)})" if self.flags else "")
-
-
-class Statement(NamedTuple):
-    """One assignment: `operator` is "" or one of + - * / // ** %."""
-
-    target: str
-    operator: str
-    expression: ast.expr
-    text: str
-
-
-def expression(text: str, *, ours: bool = False) -> ast.expr:
-    """Parse an expression that contains only arithmetic, comparisons, names, and calls of FUNCTIONS.
+def expression(text: str, *, ours: bool = False) -> Expression:
+    """Read an expression that contains only arithmetic, comparisons, names, and calls of FUNCTIONS.
 
     `ours` marks code that Brian2 generated from checked text: names may begin with an underscore, and it may be longer
     and deeper. Raises ValueError, with the piece of text, for anything else.
@@ -91,7 +67,7 @@ def expression(text: str, *, ours: bool = False) -> ast.expr:
         _check_node(node, text, ours)
     if not ours:
         _check_size(tree, text, 1)
-    return tree
+    return Expression(" ".join(text.split()), tree)
 
 
 def unit(text: str) -> str:
@@ -99,8 +75,7 @@ def unit(text: str) -> str:
     text = " ".join(_plain(text, 200).split())
     if text in ("1", "boolean", "integer"):
         return text
-    tree = expression(text)
-    for node in ast.walk(tree):
+    for node in ast.walk(expression(text).tree):
         if isinstance(node, ast.Name) and node.id not in BASE_UNITS:
             raise unknown(f"base unit in ': {text}':", node.id, [*BASE_UNITS[:10], "1", "boolean", "integer"])
         if isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Mult | ast.Div | ast.Pow):
@@ -132,8 +107,8 @@ def equations(text: str, flags: Mapping[str, tuple[str, ...]] = FLAGS) -> list[E
     return lines
 
 
-def statements(text: str, *, ours: bool = False) -> list[Statement]:
-    """Parse assignments, one per line or separated by `;`."""
+def statements(text: str, *, ours: bool = False) -> Code:
+    """Read assignments, one per line or separated by `;`."""
     _plain(text, LONGEST * (1000 if ours else 4))
     found = []
     for line in re.split(r"[\n;]", text):
@@ -147,13 +122,7 @@ def statements(text: str, *, ours: bool = False) -> list[Statement]:
         if not ours:
             _check_name(target, line)
         found.append(Statement(target, operator, expression(right, ours=ours), line))
-    return found
-
-
-def names(tree: ast.expr) -> frozenset[str]:
-    """Return the identifiers that an expression reads, without the functions that it calls."""
-    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    return frozenset(n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called)
+    return Code(text, tuple(found))
 
 
 def _equation(line: str, known: Mapping[str, tuple[str, ...]]) -> Equation:
@@ -171,13 +140,12 @@ def _equation(line: str, known: Mapping[str, tuple[str, ...]]) -> Equation:
     _check_name(name, line)
     if derivative and not equals:
         raise ValueError(f"{_short(line)!r} has no right-hand side")
-    if equals:
-        expression(text)
+    side = expression(text) if equals else None
     flags = tuple(flag.strip() for flag in match[2].split(",")) if match[2] is not None else ()
     for flag in flags:
         if flag not in known[kind]:
             raise unknown(f"flag of a {kind} in {_short(line)!r}:", flag, known[kind])
-    return Equation(kind, name, " ".join(text.split()), unit(match[1]), flags)
+    return Equation(kind, name, side, unit(match[1]), flags)
 
 
 def _plain(text: str, longest: int) -> str:
@@ -245,7 +213,7 @@ def _check_call(node: ast.Call, text: str) -> None:
         raise ValueError(
             f"{near}; a TimedArray goes into the namespace, a torch function into functions={{{name!r}: ...}}"
         )
-    wanted = FUNCTIONS[name].arity if name in FUNCTIONS else more.get(name, 0)
+    wanted = FUNCTIONS[name].arity if name in FUNCTIONS else DRAWING.get(name, more.get(name, 0))
     if node.keywords or len(node.args) != wanted:
         raise ValueError(f"{_piece(node)!r}: {name} takes {wanted} plain argument{'s' * (wanted != 1)}")
 

@@ -37,29 +37,37 @@ def decided_by_draws(neuron: Any) -> bool:
     return any(side.names() & neuron.draws.keys() for side in neuron.model.above or ())
 
 
-def rheobase_of(neuron: Any) -> float:
+def rheobase_of(neuron: Any) -> Any:
     """Return the smallest constant input that doubles the spikes of a silent run and adds one; the swing if none does.
 
     Where a draw decides, the input that adds a spike in one of 20 steps.
     Of a neuron without a threshold, the input that moves the membrane by the swing.
+    Of several inputs, a tensor of that of each.
     """
+    if neuron.inputs:
+        return torch.tensor([_smallest(neuron, number) for number in range(len(neuron.inputs))], dtype=torch.float64)
+    return _smallest(neuron)
+
+
+def _smallest(neuron: Any, number: int | None = None) -> float:
+    """Return that of the input of this number; None for the only one."""
     if not neuron.heeds:
         return float(neuron.swing)
     for sign in (1.0, -1.0):
         low, high = WIDEST
-        for number in range(PASSES):
+        for narrowing in range(PASSES):
             grid = torch.logspace(low, high, CURRENTS, dtype=torch.float64)
-            enough = _enough(neuron, sign * grid)
+            enough = _enough(neuron, sign * grid, number)
             first = int(enough.double().argmax())
             if not enough[first]:
                 break
             low, high = (math.log10(float(grid[max(first - 1, 0)])), math.log10(float(grid[first])))
-            if number == PASSES - 1:
+            if narrowing == PASSES - 1:
                 return float(grid[first])
     return float(neuron.swing)
 
 
-def _enough(neuron: Any, currents: Tensor) -> Tensor:
+def _enough(neuron: Any, currents: Tensor, number: int | None) -> Tensor:
     """Return for each current whether it moves the cells, beside a run without one."""
     dt = JUMPING_DT if neuron.jumps else min(max(neuron.fastest / 20, SHORTEST_DT), LONGEST_DT)
     every = torch.cat([torch.zeros(1, dtype=torch.float64), currents])
@@ -67,6 +75,9 @@ def _enough(neuron: Any, currents: Tensor) -> Tensor:
         state = _start(neuron, len(every))
         inputs = every.reshape(-1, *[1] * (state[0].ndim - 1)).expand_as(state[0]).contiguous()
         total: Any = torch.zeros_like(inputs)
+        if number is not None:
+            chosen = torch.arange(len(neuron.inputs)) == number
+            inputs = torch.where(chosen, inputs[..., None], torch.zeros((), dtype=inputs.dtype))
         output = total
         for _ in range(STEPS):
             output, state = neuron.step(inputs, state, dt)

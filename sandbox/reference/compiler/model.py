@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.algebra import Algebra, Calls, Node
-from sandbox.reference.compiler.grammar import Equation
 from sandbox.reference.compiler.names import CLOCKS
 from sandbox.reference.compiler.units import symbols
-from sandbox.reference.compiler.updater import Step, Text, mentioned
+from sandbox.reference.compiler.updater import Event, Step, Text, codes, mentioned
+from sandbox.reference.compiler.written import Code, Equation, Expression
 
 NEVER = -1e7  # [ms], when a cell fired last that has not fired, as in Brian2
 OPERATORS = {"+": ast.Add, "-": ast.Sub, "*": ast.Mult, "/": ast.Div, "//": ast.FloorDiv, "**": ast.Pow, "%": ast.Mod}
@@ -44,13 +44,13 @@ class Model(NamedTuple):
     draws: dict[str, str]
     starts: dict[str, float]  # of variables that the equations do not have
     period: Node | None  # the refractory time
-    heard: str | None  # the variable that holds the input for the threshold and the reset
+    heard: dict[str, str]  # by input, the variable that holds it for the threshold and the reset
 
     @property
     def late(self) -> list[Node]:
         """The nodes of the threshold, the refractory condition and the reset."""
         nodes = [*(self.above or ()), *(node for node in (self.stays, self.gate, self.exact) if node is not None)]
-        return nodes + [node for name, node in self.reset.items() if name != self.heard]
+        return nodes + [node for name, node in self.reset.items() if name not in self.heard.values()]
 
     @property
     def timed(self) -> bool:
@@ -79,16 +79,17 @@ def build(
     text: Text,
     step: Step,
     parameters: Mapping[str, Any],
-    input: str | None,
+    inputs: Sequence[str],
     draws: Mapping[str, str],
-    jumps: str | None = None,
+    jumps: Mapping[str, str],
     brought: Mapping[str, Any] | None = None,
 ) -> Model:
     """Build the model from checked text and Brian2's result."""
-    maker = _Maker(text, parameters, input, draws, jumps, Algebra(brought))
-    free = maker.updated(step.code, 1.0)
+    maker = _Maker(text, parameters, inputs, draws, jumps, Algebra(brought))
+    code = grammar.statements(step.code, ours=True)
+    free = maker.updated(code, 1.0)
     maker.smooth = {name: linear(node) for name, node in free.items()}
-    waiting = maker.updated(step.code, 0.0) if maker.refractory else free
+    waiting = maker.updated(code, 0.0) if maker.refractory else free
     clamped = frozenset(line.name for line in text.lines if "unless refractory" in line.flags)
     threshold = maker.threshold(text.threshold)
     return Model(
@@ -99,9 +100,9 @@ def build(
         waiting={name: node for name, node in waiting.items() if name not in clamped and node is not free[name]},
         stays=maker.node(step.condition) if step.condition else None,
         **threshold._asdict(),
-        reset=maker.reset(text.reset or ""),
+        reset=maker.reset(text.reset, text.events),
         draws=maker.calls.kinds,
-        starts={**dict.fromkeys(maker.lastspike, NEVER), **({maker.open: 1.0} if maker.open else {})},
+        starts={**dict.fromkeys(maker.lastspike, NEVER), **dict.fromkeys(maker.open.values(), 1.0)},
         period=maker.node(step.period) if step.period else None,
         heard=maker.heard,
     )
@@ -112,9 +113,9 @@ class _Maker:
         self,
         text: Text,
         parameters: Mapping[str, Any],
-        input: str | None,
+        inputs: Sequence[str],
         draws: Mapping[str, str],
-        jumps: str | None,
+        jumps: Mapping[str, str],
         algebra: Algebra,
     ) -> None:
         self.algebra = algebra
@@ -124,29 +125,29 @@ class _Maker:
         self.lines = {line.name: line for line in text.lines}
         held = [line.name for line in text.lines if _held(line)]
         order = ("differential equation", "parameter")
-        own = [line.name for kind in order for line in text.lines if line.kind == kind and line.name != input]
+        own = [line.name for kind in order for line in text.lines if line.kind == kind and line.name not in inputs]
         read = mentioned(text)
-        late = self.reached({*grammar.names(grammar.expression(text.threshold))} if text.threshold else set())
-        late |= self.reached({n for s in grammar.statements(text.reset or "") for n in grammar.names(s.expression)})
+        late = self.reached(text.threshold.names if text.threshold else set())
+        late |= self.reached(set().union(*(each.expression.names for code in codes(text) for each in code.statements)))
+        late |= self.reached(set().union(*(event.condition.names for event in text.events)))
         taken = {*self.lines, *parameters, *draws}
-        reads_late = input is not None and (input in late or not (own or held))
-        self.heard = untaken(f"{input}_heard", taken) if reads_late else None
-        clamped = self.refractory and jumps is not None and "unless refractory" in self.lines[jumps].flags
-        self.open = untaken(f"{jumps}_open", taken) if clamped else None
+        late |= set() if own or held else set(inputs[:1])
+        self.heard = {name: untaken(f"{name}_heard", taken) for name in inputs if name in late}
+        clamped = [name for name in jumps.values() if self.refractory and "unless refractory" in self.lines[name].flags]
+        self.open = {name: untaken(f"{name}_open", taken) for name in clamped}
         self.lastspike = ("lastspike",) if "lastspike" in read else ()
-        hidden = [name for name in (self.heard, self.open) if name is not None]
-        self.variables = (*own, *held, *self.lastspike, *hidden)
-        self.jumps, self.input = jumps, input
+        found = (*own, *held, *self.lastspike, *self.heard.values(), *self.open.values())
+        self.variables = found or (untaken("idle", taken),)  # which gives a state without any its shape
+        self.jumps = jumps
         self.env: dict[str, Node] = {name: algebra.number(value) for name, value in symbols().items()}
         self.env |= {"pi": algebra.number(math.pi), "e": algebra.number(math.e), "inf": algebra.number(math.inf)}
         self.env |= {name: algebra.name(name, 1) for name in (*parameters, "dt")}
-        self.env |= {name: algebra.name(name) for name in (*self.variables, *draws, *([input] if input else []))}
+        self.env |= {name: algebra.name(name) for name in (*self.variables, *draws, *inputs)}
         self.env |= {name: algebra.name(name) for name in ("t", "t_in_timesteps", "i", "N")}
         self.late = {**self.env, "not_refractory": algebra.call("le", algebra.name("wait"), algebra.zero)}
-        if self.heard:
-            self.late[str(input)] = algebra.name(self.heard)
+        self.late |= {name: algebra.name(heard) for name, heard in self.heard.items()}
 
-    def reached(self, names: set[str]) -> set[str]:
+    def reached(self, names: Iterable[str]) -> set[str]:
         """Return names, and those inside subexpressions that are evaluated with them."""
         found: set[str] = set()
         waiting = list(names)
@@ -157,45 +158,43 @@ class _Maker:
             found.add(name)
             line = self.lines.get(name)
             if line is not None and line.kind == "subexpression" and not _held(line):
-                waiting.extend(grammar.names(grammar.expression(line.expression)))
+                waiting.extend(line.reads)
         return found
 
-    def node(self, text: str) -> Node:
+    def node(self, expression: Expression) -> Node:
         """Build the node of an expression over the present state."""
-        return self._built(grammar.expression(text), self.env)
+        return self._built(expression.tree, self.env)
 
     def jumped(self, name: str) -> Node:
-        """Return a variable before an update, after the input was added to it if it is the one that jumps.
+        """Return a variable before an update, after the inputs were added to it that are.
 
         One that is held while a cell is refractory takes nothing until a step in which the cell was not, as in Brian2.
         """
-        if name != self.jumps:
-            return self.env[name]
-        added = self.env[str(self.input)]
-        if self.open:
-            added = self.algebra.mul(added, self.env[self.open])
-        return self.algebra.add(self.env[name], added)
+        total = self.env[name]
+        for input in (input for input, variable in self.jumps.items() if variable == name):
+            added = self.env[input]
+            if name in self.open:
+                added = self.algebra.mul(added, self.env[self.open[name]])
+            total = self.algebra.add(total, added)
+        return total
 
-    def updated(self, code: str, free: float) -> dict[str, Node]:
+    def updated(self, code: Code, free: float) -> dict[str, Node]:
         """Return the state after Brian2's statements, in a cell that is free (1) or refractory (0)."""
         self.calls.made[0] = 0
         env = {**self.env, "not_refractory": self.algebra.number(free)}
-        if self.jumps is not None:
-            env[self.jumps] = self.jumped(self.jumps)
+        env |= {name: self.jumped(name) for name in self.jumps.values()}
         for name in self.variables:
             if name in self.lines and _held(self.lines[name]):
-                env[name] = self._built(grammar.expression(self.lines[name].expression), env)
-        for statement in grammar.statements(code, ours=True):
-            noise = statement.target if isinstance(statement.expression, ast.BinOp) else None
+                env[name] = self._built(side_of(self.lines[name]), env)
+        for statement in code.statements:
+            noise = statement.target if isinstance(statement.expression.tree, ast.BinOp) else None
             drawn = noise if noise and noise.startswith("xi") else None
-            env[statement.target] = self._built(statement.expression, env, drawn)
-        if self.heard:
-            env[self.heard] = env[str(self.input)]
-        if self.open:
-            env[self.open] = self.algebra.number(free)
+            env[statement.target] = self._built(statement.expression.tree, env, drawn)
+        env |= {heard: env[name] for name, heard in self.heard.items()}
+        env |= dict.fromkeys(self.open.values(), self.algebra.number(free))
         return {name: env[name] for name in self.variables}
 
-    def threshold(self, text: str | None) -> Threshold:
+    def threshold(self, text: Expression | None) -> Threshold:
         """Return the condition of a spike and the difference whose surrogate derivative it gets.
 
         Of conditions joined by `and` that is the last comparison, and the others are gates. Otherwise it is the largest
@@ -203,7 +202,7 @@ class _Maker:
         """
         if text is None:
             return Threshold()
-        tree = grammar.expression(text)
+        tree = text.tree
         parts = tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]
         last = next((part for part in reversed(parts) if orders(part)), None)
         if isinstance(last, ast.Compare):
@@ -241,21 +240,51 @@ class _Maker:
         name = "smallest" if isinstance(tree.op, ast.And) else "largest"
         return None if not found else found[0] if len(found) == 1 else algebra.call(name, *found)
 
-    def reset(self, text: str) -> dict[str, Node]:
-        """Return the state after the statements, run in order; `fired` is the spike, 0 or 1."""
-        env = {**self.late, "not_refractory": self.algebra.number(0.0), **dict.fromkeys(self.lastspike, self.env["t"])}
-        changed = [*self.lastspike, *([self.open] if self.open else [])]
-        env |= {self.open: self.algebra.zero} if self.open else {}
-        for statement in grammar.statements(text):
-            right = statement.expression
+    def reset(self, text: Code, events: Sequence[Event] = ()) -> dict[str, Node]:
+        """Return the state after the reset where a cell `fired`, 0 or 1, and after the statements of further events.
+
+        As in Brian2, all conditions are asked before the reset, in which a cell that fires is refractory already, and
+        the statements run after it.
+        """
+        before, after = self.late, self.fallen(text)
+        fired = self.algebra.call("gt", self.algebra.name("fired"), self.algebra.number(0.5))
+        waits = {}
+        if self.refractory:
+            free = self.algebra.call("and", self.late["not_refractory"], self.algebra.call("not", fired))
+            waits = {"not_refractory": free}
+        spiked = {name: after[name] for name in self.lastspike if name in after}
+        conditions = [self._built(each.condition.tree, {**before, **waits, **spiked}) for each in events]
+        for condition, event in zip(conditions, events, strict=True):
+            now = {**self.late, **after, **waits}
+            changed = self.stated(event.code, now)
+            every = after or {name: self.env[name] for name in self.variables}
+            after = {
+                name: self.algebra.call("choose", condition, changed[name], node) if name in changed else node
+                for name, node in every.items()
+            }
+        return after
+
+    def stated(self, code: Code, env: Mapping[str, Node]) -> dict[str, Node]:
+        """Return the names that statements assign, with their values in the end."""
+        env, changed = dict(env), []
+        for statement in code.statements:
+            right = statement.expression.tree
             if statement.operator:
                 right = ast.BinOp(ast.Name(statement.target, ast.Load()), OPERATORS[statement.operator](), right)
             env[statement.target] = self.algebra.as_number(self._built(right, env))
             changed.append(statement.target)
+        return {name: env[name] for name in changed}
+
+    def fallen(self, text: Code) -> dict[str, Node]:
+        """Return the state after the statements of the reset, run in order where a cell `fired`."""
+        env = {**self.late, "not_refractory": self.algebra.number(0.0), **dict.fromkeys(self.lastspike, self.env["t"])}
+        env |= dict.fromkeys(self.open.values(), self.algebra.zero)
+        changed = {name: env[name] for name in (*self.lastspike, *self.open.values())} | self.stated(text, env)
         if not changed:
             return {}
         return {
-            name: self._fired(self.env[name], env[name]) if name in changed else env[name] for name in self.variables
+            name: self._fired(self.env[name], changed[name]) if name in changed else env[name]
+            for name in self.variables
         }
 
     def _fired(self, x: Node, value: Node) -> Node:
@@ -278,12 +307,18 @@ class _Lazy(dict[str, Node]):
         super().__init__(env)
         self.maker = maker
         inside = [line for line in maker.lines.values() if line.kind == "subexpression" and line.name not in self]
-        self.trees = {line.name: grammar.expression(line.expression) for line in inside}
+        self.trees = {line.name: side_of(line) for line in inside}
 
     def __missing__(self, name: str) -> Node:
         line = self.maker.lines[name]
-        self[name] = self.maker.algebra.build(grammar.expression(line.expression), self, self.maker.calls)
+        self[name] = self.maker.algebra.build(side_of(line), self, self.maker.calls)
         return self[name]
+
+
+def side_of(line: Equation) -> ast.expr:
+    """Return the tree to the right of a line that has one."""
+    assert line.expression is not None
+    return line.expression.tree
 
 
 def linear(node: Node) -> bool:

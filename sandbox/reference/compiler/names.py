@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rules.errors import unknown
-from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM
 from sandbox.reference.compiler.units import symbols
+from sandbox.reference.compiler.written import Expression
 
 CONSTANTS = ("pi", "e", "inf")
 CLOCK = ("t", "t_in_timesteps", "lastspike", "i", "N")
@@ -57,6 +57,12 @@ RESERVED = (
     "input",
     "recipe",
     "plans",
+    "swings",
+    "compiled_with",
+    "driving",
+    "unheeded",
+    "driven",
+    "inputs",
     "state_class",
     "count",
     "index",
@@ -78,9 +84,9 @@ def check_own(own: Sequence[str], namespace: Mapping[str, Any], taken: Iterable[
         raise ValueError(f"{twice!r} is defined twice; leave out one of the definitions")
 
 
-def check_known(expression: str, valid: Iterable[str], refused: Mapping[str, str]) -> None:
+def check_known(expression: Expression, valid: Iterable[str], refused: Mapping[str, str]) -> None:
     """Raise ValueError for a name in an expression that is not known, or is refused, for a reason."""
-    for name in sorted(grammar.names(grammar.expression(expression))):
+    for name in sorted(expression.names):
         if name in refused:
             raise ValueError(f"{name!r} in {expression!r}: {refused[name]}")
         if name not in valid and not NOISE.fullmatch(name):

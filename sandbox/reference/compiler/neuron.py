@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
@@ -18,13 +18,11 @@ from sandbox.neurons.base import NUMBER, Neuron, Value, full
 from sandbox.neurons.dice import DRAWS, following, normal, uniform
 from sandbox.neurons.firing import spike
 from sandbox.reference.compiler.algebra import Node
-from sandbox.reference.compiler.constants import undrawn
-from sandbox.reference.compiler.formula import parse
+from sandbox.reference.compiler.constants import written as text_of_start
 from sandbox.reference.compiler.measured import rheobase_of, swing_of
 from sandbox.reference.compiler.model import Model
 from sandbox.reference.compiler.reading import CLOCKS, Exact, Gated, any_of, places
 from sandbox.reference.compiler.tape import Program, Writer
-from sandbox.reference.compiler.units import symbols
 
 STARTING = 1000  # the first stream of draws of initial values
 UNREAD = "unread"  # the input of a neuron without one
@@ -36,13 +34,15 @@ class CompiledNeuron(Neuron):
 
     model: ClassVar[Model]
     starts: ClassVar[Mapping[str, float | str | Tensor]]
-    input: ClassVar[str | None]
+    input: ClassVar[str | None]  # the only one; None for none, and for several
     within_period: ClassVar[frozenset[str]]  # constants that are part of `t_refractory` alone
     called: ClassVar[Mapping[str, Any]]  # functions that the model brought along
-    jumps: ClassVar[str | None]  # the variable that the input is added to before a step
+    jumps: ClassVar[Mapping[str, str]]  # by input, the variable that it is added to before a step
     recipe: ClassVar[Mapping[str, Any]]
     rebuild: ClassVar[Callable[..., Any]]  # unpickles a neuron from the arguments of `__reduce__`
     plans: ClassVar[dict[Any, Plan]]
+    swings: ClassVar[dict[Any, float]]
+    compiled_with: ClassVar[Mapping[str, float]]
     state_class: ClassVar[Any]
     surrogate: Surrogate
 
@@ -88,30 +88,48 @@ class CompiledNeuron(Neuron):
 
     @property
     def heeds(self) -> bool:
-        """Whether anything reads its input."""
-        model = self.model
-        updates = [node for name, node in (*model.update.items(), *model.waiting.items()) if name != model.heard]
+        """Whether anything reads its inputs, each of them."""
+        return not self.unheeded
+
+    @property
+    def unheeded(self) -> tuple[str, ...]:
+        """The inputs that nothing reads; of a neuron without one a word for it."""
+        model, hearing = self.model, set(self.model.heard.values())
+        updates = [node for name, node in (*model.update.items(), *model.waiting.items()) if name not in hearing]
         read = set().union(*(node.names() for node in (*updates, *model.late)))
-        return self.input in read or model.heard in read
+        return tuple(name for name in self.driving if not {name, model.heard.get(name)} & read)
+
+    @property
+    def driving(self) -> tuple[str, ...]:
+        """The names of the inputs in the equations."""
+        return self.inputs or (self.input or UNREAD,)
 
     @property
     def swing(self) -> Value:
-        """Scale of the surrogate: as given, or from initial values to the threshold, or 1 where that is no number."""
-        return self.recipe["swing"] or self._measured("swing", swing_of)
+        """Scale of the surrogate: as given, or from initial values to the threshold, or 1 where that is no number.
+
+        A constant that is a tensor counts as the number that it was compiled with, so that kernels know the scale.
+        """
+        if self.recipe["swing"]:
+            return self.recipe["swing"]
+        many = [name for name, value in self.parameters.items() if isinstance(value, Tensor)]
+        plain = replace(self, **{name: self.compiled_with.get(name, 0.0) for name in many}) if many else self
+        key = tuple(plain.parameters.items())
+        if key not in self.swings:
+            self.swings[key] = swing_of(plain)
+        return self.swings[key]
 
     @property
     def rheobase(self) -> Value:
         """The smallest constant input at which the cell fires, or fires twice as often, by bisection at the first use.
 
-        Of a cell that never fires the one that moves its membrane by its swing; of one without an input its swing.
+        Of a cell that never fires the one that moves its membrane by its swing; of one without an input its swing. Of
+        several inputs a tensor `[inputs]`, each where the others are 0.
         """
-        return self._measured("rheobase", rheobase_of)
-
-    def _measured(self, name: str, measure: Callable[[CompiledNeuron], float]) -> float:
-        found: dict[str, float] = self.__dict__.setdefault("_figures", {})
-        if name not in found:
-            found[name] = measure(self)
-        return found[name]
+        found: list[Value] = self.__dict__.setdefault("_rheobase", [])
+        if not found:
+            found.append(rheobase_of(self))
+        return found[0]
 
     def initial_state(self, shape: Iterable[int], like: Tensor) -> Any:
         """Return the initial values, ready to fire."""
@@ -131,7 +149,10 @@ class CompiledNeuron(Neuron):
         """Return the state after `dt` ms by Brian2's method; refractory cells keep their clamped variables."""
         plan = self._plan(state, dt)
         program = plan.update
-        values = program([*state, current, *self._extra(program, state, dt)] if program.extra else [*state, current])
+        if self.inputs:
+            self.driven(current)  # the axis of inputs is theirs
+        given = [*state, *(current.unbind(-1) if self.inputs else (current,))]
+        values = program([*given, *self._extra(program, state, dt)] if program.extra else given)
         values = self._in_dtype(values, state)
         return self.state_class._make([*values, *state[-2:]] if plan.refractory else [*values, *state[-3:]])
 
@@ -140,12 +161,15 @@ class CompiledNeuron(Neuron):
         model = self.model
         wait, key, clock = state[-3:]
         after = (None if key is None else following(key), None if clock is None else clock + 1)
-        if model.above is None:
-            return getattr(state, self.membrane), state._replace(key=after[0], clock=after[1]) if any_of(
-                after
-            ) else state
         plan = self._plan(state, dt)
-        assert plan.threshold is not None
+        if plan.threshold is None:
+            if plan.reset is not None:  # of further events
+                never = torch.zeros_like(state[0])
+                values = plan.reset([*state, never, *self._extra(plan.reset, state, dt)])
+                state = self.state_class(*self._in_dtype(values, state), wait, key, clock)
+            if any_of(after):
+                state = state._replace(key=after[0], clock=after[1])
+            return getattr(state, self.membrane), state
         u, *more = plan.threshold([*state, *self._extra(plan.threshold, state, dt)])
         surrogate: Any = self.surrogate
         if more:
@@ -237,7 +261,7 @@ class CompiledNeuron(Neuron):
         start = self.starts.get(name, self.model.starts.get(name, 0.0))
         if not isinstance(start, str):
             return start if isinstance(start, NUMBER) or like is None else start.to(like)
-        formula = parse(undrawn(start), symbols())
+        formula = text_of_start(start)
         if not formula.names - self.parameters.keys():
             value = formula(self.parameters)
             return value.to(like) if isinstance(value, Tensor) and like is not None else value
@@ -280,9 +304,10 @@ class CompiledNeuron(Neuron):
             if shared not in self.plans:
                 if len(self.plans) >= PLANS:
                     self.plans.clear()
-                self.plans[shared] = _planned(
-                    self.model, self.input, {**known, "dt": dt}, swing, like, state[-3] is not None
-                )
+                with torch.inference_mode(False):  # constants are kept, also for steps that autograd records
+                    self.plans[shared] = _planned(
+                        self.model, self.driving, {**known, "dt": dt}, swing, like, state[-3] is not None
+                    )
             cache[key] = self.plans[shared]
         return cache[key]
 
@@ -297,15 +322,15 @@ class Plan(NamedTuple):
 
 
 def _planned(
-    model: Model, input: str | None, known: dict[str, float], swing: float, like: Tensor, refractory: bool
+    model: Model, inputs: Sequence[str], known: dict[str, float], swing: float, like: Tensor, refractory: bool
 ) -> Plan:
     write = partial(written, model, known, like)
-    update = write([input or UNREAD], model.after(refractory))
+    update = write(inputs, model.after(refractory))
+    reset = write(["fired"], model.reset) if model.reset else None
     if model.above is None:
-        return Plan(update, None, None, refractory)
+        return Plan(update, None, reset, refractory)
     compared = {"u": model.algebra.call("difference", *model.above)}
     compared |= {name: node for name, node in (("gate", model.gate), ("holds", model.exact)) if node is not None}
-    reset = write(["fired"], model.reset) if model.reset else None
     return Plan(update, write([], compared, scale=1 / swing), reset, refractory)
 
 
@@ -313,7 +338,7 @@ def written(
     model: Model,
     known: dict[str, float],
     like: Tensor,
-    inputs: list[str],
+    inputs: Sequence[str],
     outputs: Mapping[str, Node],
     scale: float = 1.0,
 ) -> Program:

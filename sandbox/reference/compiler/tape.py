@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sandbox.reference.compiler.algebra import Algebra, Node
-from sandbox.reference.compiler.functions import FUNCTIONS, floored, power, remainder
+from sandbox.reference.compiler.functions import FUNCTIONS, counted, floored, power, remainder
 
 Operand = Any  # a float, known now, or a Register
 HUGE = 1e30  # a variable that overflowed is clamped here before the reset: infinity times zero is NaN
@@ -209,6 +209,8 @@ class Writer:
             "plus": (add, "{} + {}"),
             "minus": (sub, "{} - {}"),
         }
+        if name == "counted":
+            return self._row(counted, "counted({}, {})", *map(self._tensor, values))
         if name in special:
             return self._row(*special[name], *values)
         places = ", ".join(["{}"] * len(values))

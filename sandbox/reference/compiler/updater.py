@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rules.errors import unknown
@@ -12,8 +12,12 @@ from sandbox.reference.compiler import effort, grammar
 from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM
 from sandbox.reference.compiler.methods import METHODS
 from sandbox.reference.compiler.names import CLOCK, CLOCKS, CONSTANTS, NOISE, RESERVED, check_known, check_own
+from sandbox.reference.compiler.triangular import exact
 from sandbox.reference.compiler.units import symbols
+from sandbox.reference.compiler.written import Code, Equation, Expression
 from sandbox.reference.need import brian2
+
+NOTHING = Code("", ())  # no statements
 
 
 class Step(NamedTuple):
@@ -22,17 +26,26 @@ class Step(NamedTuple):
     code: str
     method: str
     dimensions: dict[str, Any]
-    period: str | None  # the text of a refractory time
-    condition: str | None  # the text of a refractory condition
+    period: Expression | None  # a refractory time
+    condition: Expression | None  # a refractory condition
+
+
+class Event(NamedTuple):
+    """A further event of Brian2: statements that run where a condition holds, after the reset."""
+
+    name: str
+    condition: Expression
+    code: Code
 
 
 class Text(NamedTuple):
     """A model as text, checked by the grammar."""
 
-    lines: list[grammar.Equation]
-    threshold: str | None
-    reset: str | None
-    refractory: str | None
+    lines: list[Equation]
+    threshold: Expression | None
+    reset: Code
+    refractory: Expression | None
+    events: tuple[Event, ...] = ()
 
 
 def ask(text: Text, methods: Sequence[str], namespace: Mapping[str, Any], extra: Sequence[str]) -> Step:
@@ -47,15 +60,19 @@ def ask(text: Text, methods: Sequence[str], namespace: Mapping[str, Any], extra:
         called = set(re.findall(r"\w+", "\n".join(_expressions(text)))) & {*FUNCTIONS, *RANDOM, *grammar.BROUGHT.get()}
         names = {*wanted, *called, *group.equations.names, "dt"}
         variables = group.resolve_all(names, {}, user_identifiers=set())
-        _check_threshold(text.threshold, variables)
-        check_code("reset", [s.text for s in grammar.statements(text.reset or "")], variables)
+        if text.threshold is not None:
+            _check_condition("threshold", text.threshold, variables)
+        check_code("reset", [statement.text for statement in text.reset.statements], variables)
+        for event in text.events:
+            _check_condition(f"event {event.name!r}:", event.condition, variables)
+            check_code(f"event {event.name!r}", [each.text for each in event.code.statements], variables)
         code, chosen = _updated(group, methods, text.lines)
         dimensions = {name: variable.dim for name, variable in variables.items() if hasattr(variable, "dim")}
         return Step(code, chosen, dimensions, *_refractory(text.refractory, variables))
 
 
 def group_of(
-    lines: Sequence[grammar.Equation],
+    lines: Sequence[Equation],
     namespace: Mapping[str, Any],
     extra: Sequence[str] = (),
     refractory: bool = False,
@@ -89,50 +106,59 @@ def check_names(text: Text, namespace: Mapping[str, Any], extra: Sequence[str]) 
     valid = {*own, *namespace, *extra, *symbols(), *CONSTANTS, *CLOCK, "not_refractory", "dt"}
     waits = "it belongs to cells with a refractory time or condition: give refractory=..."
     refused = {} if text.refractory else {"lastspike": waits, "not_refractory": waits}
-    for expression in _expressions(text._replace(reset=None)):
+    conditions = [event.condition for event in text.events]
+    for expression in [*_expressions(text._replace(reset=NOTHING, events=())), *conditions]:
         check_known(expression, valid, refused)
-    for expression in _expressions(text._replace(lines=[], threshold=None, refractory=None)):
-        check_known(expression, valid | local_names(text), refused)
+    for code in codes(text):
+        for statement in code.statements:
+            check_known(statement.expression, valid | local_names(code, own), refused)
     variables = [line.name for line in text.lines if line.kind != "subexpression" and "shared" not in line.flags]
-    local = local_names(text)
-    for statement in grammar.statements(text.reset or ""):
-        if statement.target in local and statement.target in valid | CLOCKS:
-            raise ValueError(
-                f"{statement.target!r} in the reset {statement.text!r} has a meaning: it is not assigned to"
-            )
-        if statement.target not in variables and statement.target not in local:
-            raise unknown(f"variable assigned in the reset {statement.text!r}:", statement.target, variables)
+    for code in codes(text):
+        local = local_names(code, own)
+        for statement in code.statements:
+            if statement.target in local and statement.target in valid | CLOCKS:
+                raise ValueError(
+                    f"{statement.target!r} in the reset {statement.text!r} has a meaning: it is not assigned to"
+                )
+            if statement.target not in variables and statement.target not in local:
+                raise unknown(f"variable assigned in the reset {statement.text!r}:", statement.target, variables)
 
 
 def mentioned(text: Text) -> set[str]:
     """Return the names that the model reads, without those that its reset defines."""
-    return set().union(*(grammar.names(grammar.expression(each)) for each in _expressions(text))) - local_names(text)
+    own = {line.name for line in text.lines}
+    local = set().union(*(local_names(code, own) for code in codes(text)))
+    return set().union(*(each.names for each in _expressions(text))) - local
 
 
-def local_names(text: Text) -> set[str]:
-    """Return the names that a reset defines and reads again: `before = v; v = 0*mV; w += before / R`.
+def codes(text: Text) -> list[Code]:
+    """Return the statements of the reset, and those of each further event."""
+    return [text.reset, *(event.code for event in text.events)]
 
-    >>> sorted(local_names(Text(grammar.equations("v : volt"), None, "before = v; u = 1; v = before / 2", None)))
+
+def local_names(code: Code, own: Collection[str]) -> set[str]:
+    """Return the names that statements define and read again: `before = v; v = 0*mV; w += before / R`.
+
+    >>> sorted(local_names(grammar.statements("before = v; u = 1; v = before / 2"), ["v"]))
     ['before']
     """
-    own = {line.name for line in text.lines}
     found: set[str] = set()
     defined: set[str] = set()
-    for statement in grammar.statements(text.reset or ""):
-        found |= grammar.names(statement.expression) & defined
+    for statement in code.statements:
+        found |= statement.expression.names & defined
         found |= {statement.target} & defined if statement.operator else set()
-        defined |= {statement.target} - own if not statement.operator else set()
+        defined |= {statement.target} - set(own) if not statement.operator else set()
     return found
 
 
-def _expressions(text: Text) -> list[str]:
+def _expressions(text: Text) -> list[Expression]:
     found = [line.expression for line in text.lines if line.expression]
-    for statement in grammar.statements(text.reset or ""):
-        found.append(statement.text.partition("=")[2].strip())
+    found += [statement.expression for code in codes(text) for statement in code.statements]
+    found += [event.condition for event in text.events]
     return [*found, *(part for part in (text.threshold, text.refractory) if part)]
 
 
-def _updated(group: Any, methods: Sequence[str], lines: Sequence[grammar.Equation]) -> tuple[str, str]:
+def _updated(group: Any, methods: Sequence[str], lines: Sequence[Equation]) -> tuple[str, str]:
     """Return the code of one step, and the first method that could generate it; without equations nothing moves."""
     if not any(line.kind == "differential equation" for line in lines):
         return "", methods[0] if methods else "euler"
@@ -153,7 +179,7 @@ def _updated(group: Any, methods: Sequence[str], lines: Sequence[grammar.Equatio
 
 
 def _tried(group: Any, method: str, problems: dict[str, str]) -> str | None:
-    group.state_updater.method_choice = method
+    group.state_updater.method_choice = exact if method == "exact" else method
     try:
         group.state_updater.update_abstract_code(run_namespace={})
     except Exception as error:  # Brian2 and SymPy raise a dozen kinds for what they cannot solve
@@ -186,18 +212,16 @@ def _powers(equations: Any) -> str | None:
     return None
 
 
-def _check_threshold(threshold: str | None, variables: Mapping[str, Any]) -> None:
+def _check_condition(what: str, text: str, variables: Mapping[str, Any]) -> None:
     from brian2.parsing.expressions import is_boolean_expression, parse_expression_dimensions
 
-    if threshold is None:
-        return
     try:
-        parse_expression_dimensions(threshold, variables)
-        condition = is_boolean_expression(threshold, variables)
+        parse_expression_dimensions(text, variables)
+        condition = is_boolean_expression(text, variables)
     except Exception as error:
-        raise ValueError(f"threshold {threshold!r}: {error}") from None
+        raise ValueError(f"{what} {text!r}: {error}") from None
     if not condition:
-        raise ValueError(f"threshold {threshold!r} is not a condition; write one, as in 'v > v_threshold'")
+        raise ValueError(f"{what} {text!r} is not a condition; write one, as in 'v > v_threshold'")
 
 
 def check_code(where: str, lines: Sequence[str], variables: Mapping[str, Any]) -> None:
@@ -210,7 +234,9 @@ def check_code(where: str, lines: Sequence[str], variables: Mapping[str, Any]) -
         raise ValueError(f"{where} {'; '.join(lines)!r}: {' '.join(str(error).split())}; multiply by a unit") from None
 
 
-def _refractory(refractory: str | None, variables: Mapping[str, Any]) -> tuple[str | None, str | None]:
+def _refractory(
+    refractory: Expression | None, variables: Mapping[str, Any]
+) -> tuple[Expression | None, Expression | None]:
     from brian2.parsing.expressions import is_boolean_expression, parse_expression_dimensions
 
     if refractory is None:
@@ -227,7 +253,7 @@ def _refractory(refractory: str | None, variables: Mapping[str, Any]) -> tuple[s
     return refractory, None
 
 
-def _said(error: Exception, lines: Sequence[grammar.Equation]) -> str:
+def _said(error: Exception, lines: Sequence[Equation]) -> str:
     message = " ".join(str(error).split())
     cause = error.__cause__
     if cause is not None and str(cause) not in message:

@@ -12,7 +12,7 @@ from torch import Tensor
 from sandbox.neurons.base import Neuron
 from sandbox.reference.brian import evolving, fire_in_brian2, parameters, run_brian2
 from sandbox.reference.conformance.report import Check, skipped, within
-from sandbox.reference.conformance.stimuli import saturating
+from sandbox.reference.conformance.stimuli import given, saturating
 from sandbox.simulation import simulate
 
 TIER = "same_scheme"
@@ -106,7 +106,7 @@ def _refractory(neuron: Neuron, dt: float, tolerance: float) -> list[Check]:
     state = neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64))
     record = tuple(evolving(neuron, state))
     periods = dt * torch.tensor(PERIODS, dtype=torch.float64).repeat_interleave(CELLS)
-    currents = saturating(neuron, CELLS, 200, dt, 0).repeat(1, len(PERIODS))
+    currents = torch.cat([given(saturating, neuron, CELLS, 200, dt)] * len(PERIODS), 1)
     theirs = run_brian2(neuron, currents, dt, record, periods)
     differing = clamped = 0.0
     for number, period in enumerate(PERIODS):

@@ -123,7 +123,7 @@ def traces(trial: Trial, theirs: Trajectory, ours: Trajectory) -> list[Trace]:
                     x[:kept].numpy().copy()
                     for x in (
                         ours.t,
-                        trial.currents[:, at],
+                        trial.shown[:, at],
                         *(run.variables[membrane][:, at] for run in (theirs, ours)),
                     )
                 ),
@@ -147,7 +147,7 @@ def rates(trial: Trial, a: Tensor, b: Tensor) -> tuple[tuple[float, float, float
     """Return mean current and firing rates of both sides, of each cell under noise."""
     of = dict(trial.blocks()).get("noisy", slice(0, trial.cells))
     seconds = len(a) * trial.dt / 1000
-    columns = (trial.currents[:, of].mean(0), a[:, of].sum(0) / seconds, b[:, of].sum(0) / seconds)
+    columns = (trial.shown[:, of].mean(0), a[:, of].sum(0) / seconds, b[:, of].sum(0) / seconds)
     return tuple(zip(*(column.tolist() for column in columns), strict=True))
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from sandbox.neurons.base import Neuron
-from sandbox.reference.brian import parameters, unit
+from sandbox.reference.brian import events, jumps, parameters, unit
 from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.formula import Formula, parse, right_hand_sides
 from sandbox.reference.compiler.units import in_house, symbols
@@ -57,6 +57,14 @@ class Equations(NamedTuple):
 
 def equations_of(neuron: Neuron) -> Equations:
     """Read a neuron's equations; raise ValueError if they contain random numbers."""
+    if neuron.inputs:
+        raise ValueError(f"it has several inputs ({', '.join(neuron.inputs)}); SciPy solves equations with one")
+    if "current" not in neuron.units and not neuron.inputs:
+        raise ValueError("it has no input: there is no current to solve it under")
+    if events(neuron):
+        raise ValueError(f"it has further events, {', '.join(events(neuron))}: SciPy solves equations alone")
+    if jumps(neuron):
+        raise ValueError("its input is an amount that is added in each step: there is no limit of small steps")
     lines = {line.name: line for line in grammar.equations(neuron.equations)}
     sides = right_hand_sides(neuron.equations)
     state = neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64))

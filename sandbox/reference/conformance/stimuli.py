@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sandbox.neurons.base import Neuron, smallest
+from sandbox.reference.brian import jumps
 
 Maker = Callable[[Neuron, int, int, float, int], Tensor]
 
@@ -85,7 +86,24 @@ def all_currents(neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 
     >>> all_currents(LIF(), cells=3, steps=10, dt=0.1).shape
     torch.Size([10, 18])
     """
-    return torch.cat([make(neuron, cells, steps, dt, seed) for make in STIMULI.values()], 1)
+    return torch.cat([given(make, neuron, cells, steps, dt, seed) for make in STIMULI.values()], 1)
+
+
+def given(make: Maker, neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 0) -> Tensor:
+    """Return a stimulus `[steps, cells]`; of a neuron with several inputs `[steps, cells, inputs]`.
+
+    Each cell receives it through one of the inputs, in turn, and a tenth of it through the others. What is added to a
+    variable in each step is counted per ms, as its rheobase is.
+    """
+    one = make(neuron, cells, steps, dt, seed)
+    added = jumps(neuron)
+    if not neuron.inputs:
+        return one * dt if added else one
+    scales = torch.as_tensor(neuron.rheobase, dtype=torch.float64)
+    scales = torch.where(scales == 0, 1.0, scales) / rheobase(neuron)
+    scales = scales * torch.tensor([dt if name in added else 1.0 for name in neuron.inputs], dtype=torch.float64)
+    turn = torch.arange(cells)[:, None] % len(neuron.inputs) == torch.arange(len(neuron.inputs))
+    return one[..., None] * scales * torch.where(turn, 1.0, 0.1)
 
 
 def rheobase(neuron: Neuron) -> float:

@@ -31,6 +31,11 @@ class Trial:
         """Number of cells for each stimulus."""
         return self.currents.shape[1] // len(self.stimuli)
 
+    @property
+    def shown(self) -> Tensor:
+        """The currents of the first input, `[T, N]`, for figures."""
+        return self.currents[..., 0] if self.neuron.inputs else self.currents
+
     def blocks(self) -> Iterator[tuple[str, slice]]:
         """Yield each stimulus and its columns."""
         for number, name in enumerate(self.stimuli):

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from rules.errors import unknown
 from sandbox.reference.compiler import effort, grammar
 from sandbox.reference.compiler.functions import RANDOM
-from sandbox.reference.compiler.grammar import Equation, Statement
 from sandbox.reference.compiler.names import CLOCK, CONSTANTS, NOISE, check_known, check_own
 from sandbox.reference.compiler.units import symbols
+from sandbox.reference.compiler.written import Equation, Expression, Statement
 
 ORDERS = {"pre": -1, "post": 1}  # of Brian2: in a step, inputs come before cells
 TAKEN = (*CLOCK, "j", "dt", "lastupdate", "delay")  # part of Brian2's synapses
@@ -57,20 +57,18 @@ class Text(NamedTuple):
     @property
     def reads(self) -> set[str]:
         """The names that equations and statements read."""
-        trees = [grammar.expression(line.expression) for line in self.lines if line.expression]
-        found = set().union(*map(grammar.names, [*trees, *(each.expression for each in self.statements)]), set())
+        found = set().union(*(line.reads for line in self.lines), *(each.expression.names for each in self.statements))
         return found | {each.target for each in self.statements if each.operator}
 
     def additive(self, weight: str) -> bool:
         """Return whether the weight is only added to, by what does not depend on it."""
         moved = [each for each in self.statements if each.target == weight]
-        trees = [grammar.expression(line.expression) for line in self.lines if line.expression]
-        trees += [each.expression for each in self.statements]
+        reads = [*(line.reads for line in self.lines), *(each.expression.names for each in self.statements)]
         moving = {line.name for line in self.lines if line.kind == "differential equation"}
         return (
             weight not in moving
             and all(each.operator in ("+", "-") for each in moved)
-            and not any(weight in grammar.names(tree) for tree in trees)
+            and not any(weight in names for names in reads)
         )
 
 
@@ -149,11 +147,11 @@ def _check_line(line: Equation, valid: set[str]) -> None:
         _check_reads(line.expression, valid)
 
 
-def _check_reads(expression: str, valid: Iterable[str]) -> None:
+def _check_reads(expression: Expression, valid: Iterable[str]) -> None:
     """Raise ValueError for random numbers, variables of the cells, and unknown names."""
-    tree = grammar.expression(expression)
-    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    names = grammar.names(tree)
+    nodes = ast.walk(expression.tree)
+    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    names = expression.names
     for name in sorted((called & RANDOM.keys()) | {name for name in names if NOISE.fullmatch(name)}):
         raise ValueError(f"{name!r} in {expression!r}: synapses draw no random numbers here; leave the noise out")
     for name in sorted(names - set(valid)):
@@ -171,7 +169,7 @@ def _check_reads(expression: str, valid: Iterable[str]) -> None:
 
 def _check_driven(lines: Sequence[Equation]) -> None:
     """Raise ValueError where an equation reads a variable that is not up to date when it is computed."""
-    reads = {line.name: grammar.names(grammar.expression(line.expression)) for line in lines if line.expression}
+    reads = {line.name: line.reads for line in lines if line.expression}
     through = {line.name: reads[line.name] for line in lines if line.kind == "subexpression"}
     moving = [line for line in lines if line.kind == "differential equation"]
     for line in moving:
@@ -215,11 +213,10 @@ def _pathway(
     local: set[str] = set()
     kept: list[Statement] = []
     sent: list[str] = []
-    found = grammar.statements(text)
+    found = grammar.statements(text).statements
     for number, each in enumerate(found):
-        right = each.text.partition("=")[2].strip()
         if each.target not in variables and each.target not in local:
-            later = set().union(*(grammar.names(other.expression) for other in found[number + 1 :]), set())
+            later = set().union(*(other.expression.names for other in found[number + 1 :]))
             free = each.target not in valid and not each.target.endswith(("_pre", "_post"))
             if each.operator == "" and free and each.target in later:
                 local.add(each.target)
@@ -232,20 +229,18 @@ def _pathway(
                 _check_transmission(each, side, weight)
                 sent.append(each.text)
                 continue
-        _check_reads(right, valid | local)
+        _check_reads(each.expression, valid | local)
         kept.append(each)
     return Pathway(name, side, order, tuple(kept), tuple(sent))
 
 
 def _check_stale(pathway: Pathway, lines: Sequence[Equation]) -> None:
     """Raise ValueError for a subexpression that Brian2 computes from old values, without a warning."""
-    through = {
-        line.name: grammar.names(grammar.expression(line.expression)) for line in lines if line.kind == "subexpression"
-    }
+    through = {line.name: line.reads for line in lines if line.kind == "subexpression"}
     events = {line.name for line in lines if event_driven(line)}
     changed: set[str] = set()
     for each in pathway.statements:
-        for name in sorted(grammar.names(each.expression) & through.keys()):
+        for name in sorted(each.expression.names & through.keys()):
             read = effort.reach(name, through)
             if stale := sorted(read & (events | changed)):
                 when = "before the pathway" if stale[0] in changed else "its last spike"
@@ -259,7 +254,7 @@ def _check_stale(pathway: Pathway, lines: Sequence[Equation]) -> None:
 def _check_transmission(statement: Statement, side: str, weight: str) -> None:
     """Raise ValueError for an effect on a cell that is not the weight, which is all that a layer adds."""
     units = symbols()
-    tree, factors = statement.expression, []
+    tree, factors = statement.expression.tree, []
     while isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Mult):
         factors.append(tree.right)
         tree = tree.left

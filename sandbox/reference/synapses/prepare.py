@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 import torch
 
 from rules.errors import unknown
-from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.constants import check_times, quantity
-from sandbox.reference.compiler.grammar import Equation
 from sandbox.reference.compiler.methods import chosen
 from sandbox.reference.compiler.units import in_house
+from sandbox.reference.compiler.updater import NOTHING, ask, check_code, group_of, quietly
 from sandbox.reference.compiler.updater import Text as Cell
-from sandbox.reference.compiler.updater import ask, check_code, group_of, quietly
+from sandbox.reference.compiler.written import Equation
 from sandbox.reference.need import brian2
 from sandbox.reference.synapses.pathways import Text, event_driven, read
 from sandbox.reference.synapses.program import Program, compiled, ran, started, stepped
@@ -110,8 +109,8 @@ def _local(text: Text) -> set[str]:
 
 def called(text: Text) -> set[str]:
     """Return the functions that equations and statements call."""
-    trees = [grammar.expression(line.expression) for line in text.lines if line.expression]
-    trees += [each.expression for each in text.statements]
+    trees = [line.expression.tree for line in text.lines if line.expression]
+    trees += [each.expression.tree for each in text.statements]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     return {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
 
@@ -123,11 +122,11 @@ def _advanced(
     kept = []
     for line, bare in zip(lines, plain, strict=True):
         still = line.kind == "differential equation" and event_driven(line) != events
-        kept.append(bare._replace(kind="parameter", expression="") if still else bare)
+        kept.append(bare._replace(kind="parameter", expression=None) if still else bare)
     if not any(line.kind == "differential equation" for line in kept):
         return ""
     try:
-        return ask(Cell(kept, None, None, None), chosen(method), used, []).code
+        return ask(Cell(kept, None, NOTHING, None), chosen(method), used, []).code
     except ValueError as error:
         if events:
             raise ValueError(

@@ -16,6 +16,7 @@ from sandbox.reference.compiler.formula import OPERATORS, Closure, closed
 from sandbox.reference.compiler.functions import FUNCTIONS, Function, truncated
 from sandbox.reference.compiler.model import OPERATORS as SIGNS
 from sandbox.reference.compiler.units import symbols
+from sandbox.reference.compiler.written import Statement, names
 from sandbox.reference.synapses.pathways import Text
 
 State = dict[str, Tensor]  # by variable, each in a shape that broadcasts to [B, C, L, K]
@@ -52,14 +53,14 @@ def compiled(
 ) -> Program:
     """Compile checked text, and the code by which Brian2 advances the equations, for a time step [ms]."""
     bound = {**symbols(), **constants, "pi": math.pi, "e": math.e, "inf": math.inf, "dt": dt}
-    inner = {line.name: grammar.expression(line.expression) for line in text.lines if line.kind == "subexpression"}
+    inner = {line.name: line.expression.tree for line in text.lines if line.expression and line.kind == "subexpression"}
 
-    def written(statements: Sequence[grammar.Statement]) -> tuple[Assignment, ...]:
+    def written(statements: Sequence[Statement]) -> tuple[Assignment, ...]:
         return tuple(_assignment(each, inner, bound) for each in statements)
 
     return Program(
-        written(grammar.statements(events, ours=True)),
-        written(grammar.statements(clock, ours=True)),
+        written(grammar.statements(events, ours=True).statements),
+        written(grammar.statements(clock, ours=True).statements),
         tuple(Run(pathway.side, written(pathway.statements)) for pathway in text.pathways),
         starts,
     )
@@ -111,11 +112,11 @@ def started(program: Program, weight: str, values: Tensor) -> State:
     return {weight: values} | {name: values.new_full((1, 1, 1, 1), start) for name, start in program.starts.items()}
 
 
-def _assignment(statement: grammar.Statement, inner: Mapping[str, ast.expr], bound: Mapping[str, Any]) -> Assignment:
-    tree = _Inlined(inner).visit(copy.deepcopy(statement.expression))
+def _assignment(statement: Statement, inner: Mapping[str, ast.expr], bound: Mapping[str, Any]) -> Assignment:
+    tree = _Inlined(inner).visit(copy.deepcopy(statement.expression.tree))
     nodes = sum(not isinstance(node, ast.Name | ast.Constant) for node in ast.walk(tree) if isinstance(node, ast.expr))
     operator = OPERATORS[SIGNS[statement.operator]] if statement.operator else None
-    known = {name: value for name, value in bound.items() if name in grammar.names(tree)}
+    known = {name: value for name, value in bound.items() if name in names(tree)}
     side = closed(tree, known, FUNCTIONS_OF_TENSORS)
     return Assignment(statement.target, operator, side, max(nodes + (operator is not None), 1), statement.text)
 

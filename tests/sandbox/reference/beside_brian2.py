@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -32,8 +33,16 @@ class Case(NamedTuple):
     spikes: int = 0  # at least
 
 
-def ran_in_brian2(case, jumps=None, kicks=None):
-    """Return the variables in house units after each step, `[T, N]`, and the spikes `[T, N]`, by Brian2."""
+def ran_in_brian2(case, jumps=None, kicks=None, stored=MappingProxyType({}), events=MappingProxyType({})):
+    """Return the variables in house units after each step, `[T, N]`, and the spikes `[T, N]`, by Brian2.
+
+    Args:
+        case: the model.
+        jumps: a variable to which `kicks` are added at the start of each step.
+        kicks: `[T, N]`, a quantity.
+        stored: by statement, such as "I = stored_I(t, i)", the values `[T, N]` that it reads; a quantity.
+        events: by name, a condition and the statements that run on it.
+    """
     with plain_numpy():
         start = b2.NeuronGroup(
             CELLS,
@@ -44,16 +53,22 @@ def ran_in_brian2(case, jumps=None, kicks=None):
             method=case.method,
             namespace=dict(case.namespace),
             dt=case.dt * b2.ms,
+            events={name: condition for name, (condition, _) in events.items()} or None,
         )
+        for name, (_, statements) in events.items():
+            start.run_on_event(name, statements)
         for name, value in case.initial.items():
             setattr(start, name, value)
         names = [*start.user_equations.diff_eq_names, *start.user_equations.parameter_names]
         states = b2.StateMonitor(start, names, record=True, when="end")
         parts = [start, states] + ([b2.SpikeMonitor(start)] if case.threshold else [])
         if jumps:
-            stored = b2.TimedArray(kicks, dt=case.dt * b2.ms)
             parts.append(start.run_regularly(f"{jumps} += kicks(t, i)", when="start", dt=case.dt * b2.ms))
-            start.namespace["kicks"] = stored
+            start.namespace["kicks"] = b2.TimedArray(kicks, dt=case.dt * b2.ms)
+        for statement, values in stored.items():
+            parts.append(start.run_regularly(statement, when="start", dt=case.dt * b2.ms))
+            name = re.search(r"stored_\w+", statement)[0]
+            start.namespace[name] = b2.TimedArray(values, dt=case.dt * b2.ms)
         b2.Network(parts).run(case.steps * case.dt * b2.ms, namespace={})
         values = {name: house(getattr(states, name)) for name in names}
         spikes = np.zeros((case.steps, CELLS))

@@ -59,8 +59,8 @@ def front(count: int, seed: int) -> int:
     """Pass so many models through everything that comes before Brian2; return how many were accepted."""
     rng, accepted = random.Random(seed), 0
     for number in range(count):
-        held = Given(model(rng), expression(rng, 2), f"v = {expression(rng, 2)}", None, None, {}, {})
-        accepted += watched(lambda g=held: _read(g, "current"), (seed, number))
+        held = Given(model(rng), expression(rng, 2), f"v = {expression(rng, 2)}", None, None, {}, {}, {})
+        accepted += watched(lambda g=held: _read(g, ("current", "1", None, None)), (seed, number))
     return accepted
 
 
@@ -85,7 +85,16 @@ def options(rng: random.Random) -> dict[str, Any]:
         "refractory": [expression(rng, 1), "2*ms", "x*ms"],
         "initial": [{"v": expression(rng, 2)}, {"x": [1.0, 2.0]}, {"x": "i/N", "v": "rand()"}, {"v": rng.choice(JUNK)}],
         "method": [("exact", "euler"), "linear", ("euler", 3), []],
-        "jumps": ["v", "w", "step", "v.real", 3],
+        "jumps": ["v", "w", "step", "v.real", 3, {"x": "v"}, {"I": "w", "step": "v"}, {"__import__": "v"}, {3: "v"}],
+        "inputs": [("x",), {"I": "1", "x": "1"}, {"I": "open()"}, ("step", "I"), "x", 3, ["v"], [], {"a.b": "1"}],
+        "events": [
+            {"high": ("v > 0.5", f"w = {expression(rng, 2)}")},
+            {"low": (expression(rng, 2), "v = 0")},
+            {"x": ("v > 1", rng.choice(JUNK))},
+            {"__import__": ("v > 1", "v = 0")},
+            {"spike": ("v > 1", "v = 0")},
+            {"x": "v > 1"},
+        ],
         "functions": [
             {"f": abs},
             {"open": torch.sin},
@@ -141,4 +150,4 @@ def mutated(rng: random.Random) -> dict[str, object]:
 
 def terms(text: str) -> int:
     """Return the size that is counted for an expression."""
-    return effort.size(grammar.expression(text), {}).total
+    return effort.size(grammar.expression(text).tree, {}).total

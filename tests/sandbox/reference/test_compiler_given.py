@@ -227,3 +227,74 @@ def test_the_input_of_a_group_has_a_value_there_and_is_given_to_every_step_here(
     torch.testing.assert_close(state.v, -current * math.expm1(-1.0), rtol=1e-12, atol=0)
     with pytest.raises(ValueError, match="unknown variable in initial: 'I'"):
         from_brian2(group, input="I", input_unit="volt", initial={"I": 1 * b2.mV})
+
+
+def test_initial_values_of_another_unit_are_refused():
+    for value, said in (
+        (5 * b2.ms, "initial v=5. \\* msecond: the unit of 'v' is mV"),
+        ("5*ms", "initial v='5\\*ms' is in ms: the unit of 'v' is mV"),
+        ([1, 2] * b2.ms, "the unit of 'v' is mV"),
+        ("rand() * ms + i*ms", "is in ms: the unit of 'v' is mV"),
+        ("tau + 1*mV", "initial v='tau \\+ 1\\*mV'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            from_brian2(
+                "dv/dt = -v/tau : volt", input=None, method="euler", namespace={"tau": 5 * b2.ms}, initial={"v": value}
+            )
+
+
+def test_initial_text_with_pi_and_constants_that_differ_by_cell():
+    cell = from_brian2(
+        "dv/dt = -g*v : 1\ng : Hz (constant)", method="euler", initial={"v": "i*pi/N", "g": "10*Hz*(i+1)/N"}, input=None
+    )
+    state = cell.initial_state((4,), torch.zeros(4, dtype=torch.float64))
+    assert torch.allclose(state.v, torch.arange(4).double() * math.pi / 4)
+    assert torch.allclose(state.g, 0.01 * (torch.arange(4) + 1).double() / 4)
+
+
+def test_a_shared_line_may_read_an_input():
+    cell = from_brian2("dv/dt = (B - v)/(10*ms) : 1\nB = 2*x : 1 (shared)\nx : 1 (linked)", method="euler", input="x")
+    zero = torch.zeros(2, dtype=torch.float64)
+    assert cell.integrate(torch.tensor([1.0, 2.0]).double(), cell.initial_state((2,), zero), 1.0).v.tolist() == [
+        0.2,
+        0.4,
+    ]
+
+
+def test_gradients_after_a_first_run_in_inference_mode():
+    cell = from_brian2("dv/dt = (x - v)/(10*ms) : 1", "v > 1", "v = 0", method="euler", input="x", input_unit="1")
+    with torch.inference_mode():
+        cell.step(torch.ones(2), cell.initial_state((2,), torch.ones(2)), 1.0)
+    x = torch.ones(2, requires_grad=True)
+    cell.step(x, cell.initial_state((2,), torch.ones(2)), 1.0)[1].v.sum().backward()
+    assert torch.allclose(x.grad, torch.full((2,), 0.1))
+
+
+@pytest.mark.parametrize("line", ["rates : Hz (constant)", "rates = 400*Hz*(1 + cos(2*pi*20*Hz*t)) : Hz", ""])
+def test_sources_without_a_variable(line):
+    threshold = "rand() < rates*dt" if line else "rand() < 0.04"
+    cell = from_brian2(line, threshold, initial={"rates": 400 * b2.Hz} if "constant" in line else None, input=None)
+    state = cell.initial_state((2000,), torch.zeros(1, dtype=torch.float64))
+    spikes = 0.0
+    for _ in range(500):
+        fired, state = cell.step(torch.zeros(2000).double(), state, 0.1)
+        spikes += float(fired.sum())
+    assert spikes == pytest.approx(40_000, rel=0.02)  # of a million draws; the standard deviation is half a percent
+
+
+def test_jumps_of_a_parameter():
+    cell = from_brian2("v : 1", "v > 1", "v = 0", input="w", jumps="v")
+    state = cell.initial_state((1,), torch.zeros(1, dtype=torch.float64))
+    fired = [float(cell.step(torch.full((1,), 0.6).double(), state, 0.1)[0])]
+    for _ in range(5):
+        spikes, state = cell.step(torch.full((1,), 0.6).double(), state, 0.1)
+        fired.append(float(spikes))
+    assert fired[1:] == [0.0, 1.0, 0.0, 1.0, 0.0]
+
+
+def test_long_products_under_schemes_that_do_not_multiply_out():
+    text = "dv/dt = (v + a)*(v + b)*(v + c)*(v + d)*(v + f)*(v + g)*(v + h)*(v + k)*(v + l)*(v - 1)/ms : 1"
+    names = dict.fromkeys("abcdfghkl", 0.5)
+    assert from_brian2(text, method="rk4", namespace=names, input=None).method == "rk4"
+    with pytest.raises(ValueError, match="terms when it is multiplied out, above 400"):
+        from_brian2(text, method="exponential_euler", namespace=names, input=None)

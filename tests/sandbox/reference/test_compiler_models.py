@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import brian2 as b2
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
-from sandbox.reference import from_brian2
+from sandbox.reference import from_brian2, validate
 from sandbox.reference.brian import run_brian2
+from sandbox.reference.compiler.functions import counted
 from sandbox.simulation import simulate
 
 
@@ -476,3 +478,36 @@ def test_a_stochastic_threshold_fires_with_its_probability():
     spikes = simulate(cell, torch.zeros(100, 10_000), 0.1, ("v",), generator=torch.Generator().manual_seed(0)).spikes
     assert float(spikes.mean()) == pytest.approx(0.05, rel=0.02)
     assert cell.draws == {"rand_1": "uniform"}
+
+
+def test_poisson_numbers_are_quantiles_of_scipy():
+    means = torch.tensor([0.0, 0.01, 0.5, 3.0, 40.0, 700.0, 1e5], dtype=torch.float64)
+    u = (torch.arange(2000, dtype=torch.float64)[:, None] + 0.5) / 2000
+    found = counted(means.expand(2000, 7), u.expand(2000, 7))
+    assert np.array_equal(found.numpy(), scipy.stats.poisson.ppf(u.numpy(), means.numpy()))
+
+
+def test_poisson_numbers_beside_brian2():
+    neuron = from_brian2(
+        "dv/dt = -v/(10*ms) + x*Hz : 1\nx = poisson(3 + 2*sin(v)) : 1 (constant over dt)",
+        "v + poisson(0.5)*0.1 > 0.1",
+        "v = 0.01*poisson(2*rand())",
+        method="euler",
+        input=None,
+    )
+    report = validate(neuron, duration=15.0, cells=3, tiers=("same_scheme", "limit"))
+    assert report.passed, report
+    assert report.spikes > 10
+    assert "it has no input" in str(report)
+
+
+def test_the_derivative_of_a_poisson_number_is_that_of_its_mean():
+    neuron = from_brian2("dv/dt = (poisson(3*x) - v)/(10*ms) : 1\nx : 1", method="euler", input="x")
+    x = torch.full((4,), 2.0, dtype=torch.float64, requires_grad=True)
+    neuron.integrate(x, neuron.initial_state((4,), x), 1.0).v.sum().backward()
+    assert torch.allclose(x.grad, torch.full_like(x, 0.3))
+
+
+def test_poisson_needs_its_mean():
+    with pytest.raises(ValueError, match="poisson takes 1 plain argument"):
+        from_brian2("dv/dt = poisson()/ms : 1", method="euler", input=None)

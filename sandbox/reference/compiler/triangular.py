@@ -1,0 +1,112 @@
+"""Exact steps of linear equations that follow one another, such as a synapse and the membrane behind it.
+
+Brian2 asks SymPy for the matrix exponential of every linear system, which takes up to half a minute. Where the
+variables can be put into an order in which each depends on earlier ones alone, the exponential is a sum over paths,
+
+    (exp(M t))_ij = Σ M_ik M_kl ... M_mj f[M_ii, M_kk, ..., M_jj],  f(x) = exp(x t),
+
+with divided differences f[...] of the exponential. Reference: Higham 2008, Functions of Matrices, theorem 4.11
+(doi 10.1137/1.9780898717778; reconstructed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+
+def step(names: Sequence[str], matrix: Any, constants: Any) -> str | None:
+    """Return Brian2's statements for a step of `dx/dt = matrix x + constants`; None if this is not a case for it.
+
+    >>> import sympy
+    >>> a, b = sympy.symbols("a b", real=True)
+    >>> print(step(["g", "v"], sympy.Matrix([[-a, 0], [1, -b]]), sympy.Matrix([0, 0])))
+    _g = g*exp(-a*dt)
+    _v = g*(exp(-b*dt) - exp(-a*dt))/(a - b) + v*exp(-b*dt)
+    g = _g
+    v = _v
+    """
+    import sympy  # type: ignore[import-untyped]
+    from brian2.parsing.sympytools import sympy_to_str
+
+    order = sorted_by_dependence(matrix)
+    if order is None or len(order) < 2 or any(matrix[i, i].is_zero for i in order):
+        return None
+    dt = sympy.Symbol("dt", real=True, positive=True)
+    fixed: dict[int, Any] = {}  # the fixed point, negated
+    for i in order:
+        total = constants[i] - sum(matrix[i, j] * fixed[j] for j in fixed)
+        fixed[i] = sympy.cancel(total / matrix[i, i])  # where a factor of both, such as that of refractory cells, ends
+    lines = []
+    for i, name in enumerate(names):
+        gains = {j: _gain(i, j, matrix, dt) for j in order}
+        variables = {j: sympy.Symbol(names[j], real=True) for j in order}
+        moved = [gains[j] * variables[j] for j in order]
+        offset = sympy.Add(*(gains[j] * fixed[j] for j in order)) - fixed[i]
+        lines.append(f"_{name} = {sympy_to_str(sympy.Add(*moved, offset))}")
+    return "\n".join([*lines, *(f"{name} = _{name}" for name in names)])
+
+
+def sorted_by_dependence(matrix: Any) -> list[int] | None:
+    """Return the rows in an order in which each depends on itself and earlier ones; None if there is none.
+
+    >>> import sympy
+    >>> sorted_by_dependence(sympy.Matrix([[1, 1], [0, 1]])), sorted_by_dependence(sympy.Matrix([[1, 1], [1, 1]]))
+    ([1, 0], None)
+    """
+    waiting, order = list(range(matrix.rows)), []
+    while waiting:
+        free = [i for i in waiting if all(matrix[i, j].is_zero for j in waiting if j != i)]
+        if not free:
+            return None
+        order += free
+        waiting = [i for i in waiting if i not in free]
+    return order
+
+
+def _gain(i: int, j: int, matrix: Any, dt: Any) -> Any:
+    """Return entry `i, j` of the exponential."""
+    import sympy
+
+    terms = []
+    for path in _paths(i, j, matrix):
+        weight = sympy.Mul(*(matrix[a, b] for a, b in zip(path, path[1:], strict=False)))
+        terms.append(weight * _difference(tuple(sorted((matrix[k, k] for k in path), key=str)), dt))
+    return sympy.Add(*terms)
+
+
+def _paths(i: int, j: int, matrix: Any) -> Iterator[tuple[int, ...]]:
+    """Yield the ways from a variable to one that it depends on, each a sequence of rows."""
+    if i == j:
+        yield (i,)
+        return
+    for k in range(matrix.rows):
+        if k != i and not matrix[i, k].is_zero:
+            yield from ((i, *rest) for rest in _paths(k, j, matrix))
+
+
+@lru_cache(maxsize=1024)
+def _difference(rates: tuple[Any, ...], dt: Any) -> Any:
+    """Return the divided difference of `exp(rate dt)` over rates, of which equal ones stand side by side."""
+    import sympy
+
+    if rates[0] == rates[-1]:
+        count = len(rates) - 1
+        return dt**count / sympy.factorial(count) * sympy.exp(rates[0] * dt)
+    return (_difference(rates[1:], dt) - _difference(rates[:-1], dt)) / (rates[-1] - rates[0])
+
+
+def exact(equations: Any, variables: Mapping[str, Any], method_options: Any = None) -> str:
+    """Return what Brian2's method "exact" returns, by this step where it is one for it; raises as Brian2 does."""
+    from brian2.stateupdaters.base import UnsupportedEquationsException
+    from brian2.stateupdaters.exact import get_linear_system, is_constant_over_dt, linear
+
+    try:
+        names, matrix, constants = get_linear_system(equations, variables)
+        moment = variables["dt"].get_value()[0]
+        steady = all(is_constant_over_dt(entry, variables, moment) for entry in (*matrix, *constants))
+        found = step(names, matrix, constants) if steady and not equations.is_stochastic else None
+    except UnsupportedEquationsException:
+        found = None
+    return found or str(linear(equations, variables, method_options))
