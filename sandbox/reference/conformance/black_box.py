@@ -136,6 +136,9 @@ def tolerance_of(dtype: torch.dtype, tolerance: float, kept: float | None, steps
 def admit_equation(neuron: Cell) -> Neuron:
     """Return an equation; raise ValueError for one with which no black box can be compared."""
     kind = type(neuron).__name__
+    if neuron.inputs:
+        several = f"{kind} has several inputs ({', '.join(neuron.inputs)}), and step= is given one current"
+        raise ValueError(f"{several}: name an equation with one")
     if neuron.draws:
         raise ValueError(f"{kind} draws random numbers, which no other cell shares: give step= an equation without")
     if not (isinstance(neuron, Neuron) and neuron.equations) and type(neuron) not in FORMULAS:

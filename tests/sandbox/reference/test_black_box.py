@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from sandbox import ALIF, LIF, AdEx, AlphaLIF, CobaLIF, CubaLIF, EscapeLIF, LeakyIntegrator, validate
+from sandbox import ALIF, LIF, AdEx, AlphaLIF, CobaLIF, CubaLIF, EscapeLIF, LeakyIntegrator, from_brian2, validate
 from sandbox.neurons import GLIF, IF, PSN, EulerCubaLIF, Izhikevich, MultiLIF
 from sandbox.reference.conformance.black_box import tolerance_of
 from sandbox.reference.conformance.stepping import stepper
@@ -260,6 +260,21 @@ def test_a_step_of_another_form_is_explained(step, message):
 def test_bad_input_is_explained(neuron, more, message):
     with pytest.raises(ValueError, match=message):
         check(cell(), neuron, **more)
+
+
+def test_equations_of_ones_own():
+    recipe = {
+        "threshold": "v > vt",
+        "reset": "v = 0*mV",
+        "method": "exact",
+        "namespace": {"tau": "10*ms", "vt": "1*mV"},
+    }
+    claim = from_brian2("dv/dt = (current*(1*Mohm) - v) / tau : volt", **recipe)
+    assert check(cell(strict=True), claim).passed
+    assert verdicts(check(cell(), claim))["threshold at equality"] == "FAIL"
+    pair = from_brian2("dv/dt = ((a + b)*(1*Mohm) - v) / tau : volt", **recipe, inputs={"a": "amp", "b": "amp"})
+    with pytest.raises(ValueError, match=r"has several inputs \(a, b\), and step= is given one current"):
+        check(cell(), pair)
 
 
 def test_a_dtype_without_a_step_is_explained():
