@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from sandbox.networks.build import build as build
     from sandbox.networks.calibration import calibrate as calibrate
     from sandbox.networks.calibration import firing_report as firing_report
+    from sandbox.networks.delays import DelayedPart as DelayedPart
+    from sandbox.networks.delays import Delays as Delays
     from sandbox.networks.models.making import make_model as make_model
     from sandbox.networks.network import Layer as Layer
     from sandbox.networks.network import Network as Network
@@ -121,6 +123,8 @@ _HOMES = {
     "CubaLI": "sandbox.neurons",
     "CubaLIF": "sandbox.neurons",
     "Dataset": "sandbox.tasks",
+    "DelayedPart": "sandbox.networks.delays",
+    "Delays": "sandbox.networks.delays",
     "EIF": "sandbox.neurons",
     "Environment": "sandbox.environments",
     "EscapeLIF": "sandbox.neurons",

@@ -66,6 +66,11 @@ class Circuit:
             raise ValueError(f"{name} never fires, and cells of a circuit are connected by spikes; use LIF() instead")
         if self.neuron.levels > 1:
             raise ValueError(f"{name} puts out up to {self.neuron.levels} spikes in a step, and a circuit knows one")
+        if self.neuron.inputs:
+            raise ValueError(
+                f"{name} has several inputs ({', '.join(self.neuron.inputs)}), and the cells of a circuit have one "
+                "current: compile it with input=None, and let connections of kind='jump' add to its variables"
+            )
         require_fields(self.neuron, (self.n,))
         for group, cells in self.groups.items():
             if not isinstance(cells, slice) or cells.indices(self.n) != (cells.start or 0, cells.stop, 1):
@@ -82,7 +87,12 @@ class Circuit:
                     f"{given.source or 'the circuit'} to the {wanted[0]} of {given.target or 'the circuit'} it wants "
                     f"weights [post, pre] of shape {wanted}"
                 )
-            needed = given.variable if given.kind == "jump" else "v"
+            if given.kind != "jump" and not self.neuron.heeds:
+                raise ValueError(
+                    f"connections[{number}] is a {given.kind}, and nothing in the equations of {name} reads an input: "
+                    f"let its spikes jump, Connection(weights, kind='jump', variable={has[0]!r})"
+                )
+            needed = given.variable if given.kind == "jump" else self.neuron.membrane
             if given.kind != "current" and needed not in has:
                 raise ValueError(
                     f"connections[{number}] needs the variable {needed!r}; {name} has: {', '.join(has)}: "

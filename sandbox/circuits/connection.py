@@ -39,9 +39,10 @@ class Connection:
         conductance  I = sum of g (E - v),    dg/dt = -g / tau,  a spike adds its weight to g
         jump         a spike adds its weight to a variable of the cell
 
-    Both i and g decay exactly. The current into the cell is constant within a step, as every current is: it is computed
-    from i, g and v at the start of the step. For a conductance that the neuron integrates itself, let spikes jump to
-    the neuron's own variable: `kind="jump", variable="g_e"` for `CobaLIF`, `variable="i_syn"` for `CubaLIF`.
+    Here v is the membrane of the cell (`Neuron.membrane`), whatever its name. Both i and g decay exactly. The current
+    into the cell is constant within a step, as every current is: it is computed from i, g and v at the start of the
+    step. For a conductance that the neuron integrates itself, let spikes jump to the neuron's own variable:
+    `kind="jump", variable="g_e"` for `CobaLIF`, `variable="i_syn"` for `CubaLIF`.
 
     A spike in step t with a delay of d steps arrives in step t + d, after the threshold and before the reset, and the
     next state update sees it.

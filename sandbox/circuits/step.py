@@ -62,7 +62,8 @@ def threshold(
     current, rest = x, []
     for port, value in zip(own(ports, neuron), synapses, strict=True):
         if port.kind != "jump":
-            current = current + (value if port.kind == "current" else value * (port.reversal - cell.v))
+            v = getattr(cell, neuron.membrane)
+            current = current + (value if port.kind == "current" else value * (port.reversal - v))
         rest.append(faded(port, value, dt))
     before = neuron.integrate(current, cell, dt)
     spikes, _ = neuron.fire(before, dt)

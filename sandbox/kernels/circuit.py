@@ -166,6 +166,8 @@ def _plans(neuron: Any, bodies: Bodies, currents: Tensor, state: Any, dt: float,
     reset = found_for(neuron, bodies.reset, (bodies.label, "reset"), currents, state, dt)
     if all(_aside(reset, name) for name in bodies.targets):
         return found_for(neuron, bodies.whole, (bodies.label, "whole"), currents, state, dt), None
+    if reset.structure.draws:
+        raise Unsupported("its reset draws random numbers, and spikes arrive between threshold and reset")
     return found_for(neuron, bodies.threshold, (bodies.label, "threshold"), currents, state, dt), reset
 
 

@@ -14,18 +14,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rules.seeds import seeded
 from sandbox.networks.by_input import ByInput, input_of
 from sandbox.networks.calibration import populated
-from sandbox.networks.network import Layer, Network, Population, Residual
+from sandbox.networks.delays import DelayedPart, Delays
+from sandbox.networks.network import Layer, Network, Part, Population, Residual
 from sandbox.neurons import LIF, Cell, LeakyIntegrator
 from sandbox.synapses import EventLinear, Sparse
 
 PART = re.compile(
     r"(?P<width>\d+)(?P<recurrent>r)?(?:s(?P<percent>\d+))?(?:(?P<kind>[cx])(?P<kernel>\d+))?(?P<normed>b)?"
-    r"(?:p(?P<pool>\d+))?"
+    r"(?:p(?P<pool>\d+))?(?:d(?P<delay>\d+))?"
 )
 HINT = (
     "30 (dense), '30r' (recurrent), '30s10' (each input is connected with a probability of 10 percent), '16c5p2' (16 "
     "channels, 5 x 5 kernel, average pool by 2 before the neuron), '16x3' (residual block of two 3 x 3 convolutions), "
-    "with a b for batch normalisation: '100b', '16c3bp2'"
+    "with a b for batch normalisation: '100b', '16c3bp2'; with a d at the end for learned delays of the input, of up "
+    "to 8 steps: '100d8'"
 )
 
 
@@ -43,7 +45,9 @@ def build(
     A hidden layer is described as 30 (dense), "30r" (recurrent), "30s10" (sparse: each pair of an input and a cell is
     connected with a probability of 10 percent; recurrent weights stay dense), "16c5p2" (16 channels of 5 x 5,
     average-pooled by 2 before the neuron) or "16x3" (a residual block of two 3 x 3 convolutions). A b, as in "16c3bp2",
-    adds batch normalisation of the currents over batch, time and space.
+    adds batch normalisation of the currents over batch, time and space. A d at the end, as in "100d8" or "16c5p2d8",
+    adds learned delays of the input, here of up to 8 steps: one for each input of a dense layer, one for each channel
+    of a convolution (`sandbox.networks.delays.Delays`). They start uniformly in that range.
 
     Weights are normal with standard deviation `3 rheobase / sqrt(fan_in m)`, biases are zero. Here m is the mean square
     of the input: 1 for the first layer, and 0.02 for the others, as for firing rates around 0.1 per step. The drive is
@@ -77,8 +81,9 @@ def build(
     size = shape
     for number, description in enumerate(hidden):
         drawn = seeded(seed, "pattern", number), seeded(seed, "cells", number)
-        layer, size = _part(str(description), size, neuron, dt, *drawn)
-        layers.append(layer)
+        layer, after = _part(str(description), size, neuron, dt, *drawn)
+        layers.append(_delayed(str(description), size, layer, seeded(seed, "delays", number)))
+        size = after
     out = _each(readout, lambda: _dense_synapse(size, EventLinear(math.prod(size), classes)))
     layers.append(Layer(out, Population(readout, dt, None, seeded(seed, "cells", len(hidden)), classes)))
     network = Network(layers, shape)
@@ -88,7 +93,7 @@ def build(
 
 def _part(
     description: str, size: tuple[int, ...], neuron: Cell, dt: float, rng: torch.Generator, cells: torch.Generator
-) -> tuple[nn.Module, tuple[int, ...]]:
+) -> tuple[Part, tuple[int, ...]]:
     found = PART.fullmatch(description) if description.isascii() else None
     if found is None or int(found["width"]) == 0 or (found["kind"] and (found["recurrent"] or found["percent"])):
         raise ValueError(f"layer {description!r} cannot be read; write {HINT}")
@@ -124,6 +129,17 @@ def _part(
 def rheobase(neuron: Cell, name: str) -> Any:
     """Return the rheobase of the input that a synapse of this name drives."""
     return float(neuron.rheobase[neuron.inputs.index(input_of(name))]) if neuron.inputs else neuron.rheobase
+
+
+def _delayed(description: str, size: tuple[int, ...], part: Part, rng: torch.Generator) -> Part:
+    """Return a part behind the delays of its description, if it has any."""
+    found = PART.fullmatch(description)
+    if found is None or found["delay"] is None:
+        return part
+    if int(found["delay"]) == 0:
+        raise ValueError(f"layer {description!r} has delays of up to 0 steps: leave out d0, or write d8")
+    shape = (size[0], *[1] * (len(size) - 1)) if found["kind"] else size
+    return DelayedPart(Delays(shape, int(found["delay"]), generator=rng), part)
 
 
 def _synapse(

@@ -77,7 +77,7 @@ def calibrate(network: Network, x: Tensor, rate: float = 0.1) -> dict[str, float
 def _calibrate(network: Network, x: Tensor, rate: float) -> None:
     """Scale the weights of every layer, first to last, in training mode."""
     for layer in populated(network):
-        gains = [norm.weight for norm in norms(layer)]
+        gains = [norm.weight for norm in norms(layer) if norm.affine]
         scales = gains or list(layer.synapse.parameters())
         drawn = [p.clone() for p in scales]
 

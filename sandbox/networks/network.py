@@ -44,6 +44,11 @@ class Part(nn.Module, ABC):
         """What the part offers to rules, keys of `rules.NEEDS`."""
         return frozenset({"gradient"})
 
+    @property
+    def lacks(self) -> dict[str, str]:
+        """What a network with this part does not offer to rules, and why; nothing by default."""
+        return {}
+
     def forward(self, x: Tensor) -> Tensor:
         return self.run(x).output
 
@@ -310,6 +315,11 @@ class Residual(Part):
         return frozenset.intersection(*(layer.offers for layer in self.stack))
 
     @property
+    def lacks(self) -> dict[str, str]:
+        """Cells, for rules that go step by step through one synapse."""
+        return {"cells": "it has residual blocks, which are not layers of a synapse and cells"}
+
+    @property
     def stack(self) -> list[Layer]:
         """The layers, first to last."""
         return list(self.layers)  # type: ignore[arg-type]  # ModuleList is not generic
@@ -371,8 +381,8 @@ class Network(nn.Module):
         """What this network does not offer to rules because of its parts, and why."""
         cells = {name: module.neuron for name, module in self.named_modules() if isinstance(module, Population)}
         found = {}
-        if any(isinstance(part, Residual) for part in self.stack):
-            found["cells"] = "it has residual blocks, which are not layers of a synapse and cells"
+        for part in self.stack:
+            found.update(part.lacks if isinstance(part, Part) else {})
         for name, cell in cells.items():
             kind = type(cell).__name__
             if cell.inputs:

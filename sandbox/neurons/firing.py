@@ -32,21 +32,21 @@ def spike(
     wait = wide(wait)
     spikes = spikes * (wait <= 0)
     if isinstance(t_refractory, Tensor):
-        _countable(float(t_refractory.max()), dt, wait.dtype)
         steps = torch.floor(t_refractory.detach().double() / dt + SLACK) - 1
-        closed: Any = steps.clamp(min=0).to(wait)
+        closed: Any = steps.clamp(0, 2 / torch.finfo(wait.dtype).eps).to(wait)  # the most that is counted
     else:
         closed = max(float(_countable(t_refractory, dt, wait.dtype) - 1), 0.0)  # the step of the spike itself is one
     return spikes, torch.where(spikes.detach() > 0, closed, (wait - 1).clamp(min=0))
 
 
-def idle(v: Tensor, t_refractory: float) -> Tensor | None:
-    """Return the counter of refractory steps of cells at rest, in float32 at least; None without a period.
+def idle(v: Tensor, t_refractory: Any) -> Tensor | None:
+    """Return the counter of refractory steps of cells at rest, in float32 at least; None without a period in any cell.
 
     >>> idle(torch.zeros(2, dtype=torch.bfloat16), 5.0).dtype
     torch.float32
     """
-    return torch.zeros_like(v, dtype=wide_dtype(v)) if t_refractory > 0 else None
+    waits = bool((t_refractory > 0).any()) if isinstance(t_refractory, Tensor) else t_refractory > 0
+    return torch.zeros_like(v, dtype=wide_dtype(v)) if waits else None
 
 
 def _countable(t_refractory: float, dt: float, dtype: torch.dtype) -> int:

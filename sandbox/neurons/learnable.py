@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -13,29 +14,45 @@ from sandbox.neurons.cell import Cell
 
 
 class Learnable(float):
-    """Initial value of a parameter to be learned; a plain float to all other code."""
+    """Initial value of a parameter to be learned; a plain float to all other code, the mean of those of many cells."""
 
     shape: tuple[int, ...] = ()
+    each: Tensor | None = None  # the initial value of each cell, where they differ
 
     def __repr__(self) -> str:
         return f"learnable({float(self)}{f', {self.shape}' if self.shape else ''})"
 
 
-def learnable(initial: float, shape: tuple[int, ...] = ()) -> Learnable:
+def learnable(initial: float | Sequence[float] | Tensor, shape: tuple[int, ...] = ()) -> Learnable:
     """Mark a field of a neuron as learnable.
 
     Args:
-        initial: the initial value, in the unit of the field.
-        shape: of the parameter: () for one value per population, the default, or one value for each cell of `shape`.
+        initial: the initial value, in the unit of the field; or one for each cell.
+        shape: of the parameter: () for one value per population, the default, or one value for each cell of `shape`;
+            that of `initial` where this has a value for each cell.
+
+    Raises:
+        ValueError: for an initial value that is not finite, or whose shape is another than `shape`.
 
     >>> from sandbox import LIF
-    >>> LIF(tau_mem=learnable(10.0)).tau_mem
-    learnable(10.0)
+    >>> LIF(tau_mem=learnable(10.0)).tau_mem, learnable([5.0, 15.0])
+    (learnable(10.0), learnable(10.0, (2,)))
 
     Reference: Fang et al. 2021, parametric LIF (arXiv 2007.05785); the way the bound is kept is ours.
     """
-    marked = Learnable(initial)
-    marked.shape = tuple(shape)
+    if isinstance(initial, Learnable) and initial.each is not None and not shape:
+        return initial
+    if isinstance(initial, float | int) or not (each := torch.as_tensor(initial).detach().clone()).ndim:
+        marked = Learnable(float(initial))  # type: ignore[arg-type]  # a tensor of one number
+        marked.shape = tuple(shape)
+        return marked
+    each = each if each.is_floating_point() else each.to(torch.get_default_dtype())
+    if not each.numel() or not torch.isfinite(each).all() or (shape and tuple(shape) != tuple(each.shape)):
+        raise ValueError(
+            f"learnable({initial!r:.60}, {tuple(shape)}): give a finite number, or one for each cell of the shape"
+        )
+    marked = Learnable(each.double().mean())
+    marked.shape, marked.each = tuple(each.shape), each
     return marked
 
 
@@ -72,8 +89,11 @@ class Learned(nn.Module):
         for name, value in marked.items():
             bound = neuron.above.get(name)
             low = getattr(neuron, bound) if isinstance(bound, str) else bound
-            if low is not None and not value > low:
+            lowest = value if value.each is None else value.each.min()
+            if low is not None and not lowest > low:
                 raise ValueError(f"{name}={value!r} must start above {bound}{f' = {low}' * isinstance(bound, str)}")
+            if value.each is not None:
+                self.register_buffer(f"initial_{name}", value.each.to(torch.get_default_dtype()), persistent=False)
         self.raw = Changes({name: nn.Parameter(torch.zeros(v.shape)) for name, v in marked.items()})
         drawn = neuron.drawn(generator, channels)
         given = {name: torch.as_tensor(value) for name in drawn if (value := getattr(neuron, name)) is not None}
@@ -97,15 +117,23 @@ class Learned(nn.Module):
         return found
 
     def _value(self, name: str) -> Any:
-        initial: float | Tensor = float(getattr(self.neuron, name))
+        initial = self._initial(name)
         if name not in self.raw:
             return initial
         bound = self.neuron.above.get(name)
         if bound is None:
-            return initial + (abs(initial) or 1.0) * self.raw[name]
+            scale = (
+                torch.where(initial == 0, 1.0, initial.abs()) if isinstance(initial, Tensor) else abs(initial) or 1.0
+            )
+            return initial + scale * self.raw[name]
         low = self._value(bound) if isinstance(bound, str) else bound
-        start = float(getattr(self.neuron, bound)) if isinstance(bound, str) else bound
+        start = self._initial(bound) if isinstance(bound, str) else bound
         return low + (initial - start) * torch.exp(self.raw[name])
+
+    def _initial(self, name: str) -> Any:
+        """Return the initial value of a field, a tensor where it differs by cell."""
+        found = self._buffers.get(f"initial_{name}")
+        return float(getattr(self.neuron, name)) if found is None else found
 
 
 def learns(neuron: Cell) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from rules.forward import fold
+from sandbox.networks.delays import Delayed, DelayedPart
 from sandbox.networks.network import Layer, Network, Population, Residual
 from sandbox.networks.parts import Neurons, Stack, Stateless
 from sandbox.neurons.learnable import learnables
@@ -17,7 +18,6 @@ from sandbox.nir.cells import NODES, arrays, beyond
 from sandbox.nir.metadata import encoded, noted
 from sandbox.nir.modules import Shape, node_of
 from sandbox.nir.need import package
-from sandbox.nir.parts import Delayed
 
 
 def to_nir(network: Network | Stack) -> Any:
@@ -92,7 +92,13 @@ class _Writer:
         elif isinstance(part, Residual):
             self.block(name, part)
         elif isinstance(part, Delayed):
-            self.delay(name, part)
+            self.delay(name, part.steps)
+        elif isinstance(part, DelayedPart):
+            delays = part.delays
+            raw = delays.learned["raw"].detach().double().cpu()
+            told = noted(longest=delays.longest, raw=raw.flatten().tolist(), shape=list(raw.shape))
+            self.delay(f"{name}_delays", delays.whole, told)
+            self.part(f"{name}_part", part.part)
         else:
             raise ValueError(
                 f"{name} is a {type(part).__name__}, for which NIR has no node: networks of layers, of residual "
@@ -147,8 +153,8 @@ class _Writer:
         self.edges.append((self.last, end))
         self.last, self.shape = end, after
 
-    def delay(self, name: str, part: Delayed) -> None:
+    def delay(self, name: str, steps: torch.Tensor, metadata: dict[str, str] | None = None) -> None:
         if self.dt is None:
             raise ValueError(f"{name} delays by steps, and without neurons nobody knows how long one is: add some")
-        steps = part.steps.double().cpu().numpy()
-        self.add(name, package().Delay(delay=np.array(np.broadcast_to(steps, self.shape)) * self.dt / 1000))
+        every = np.array(np.broadcast_to(steps.double().cpu().numpy(), self.shape))
+        self.add(name, package().Delay(delay=every * self.dt / 1000, metadata=metadata or {}))

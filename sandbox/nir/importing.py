@@ -12,14 +12,14 @@ import torch
 from torch import nn
 
 from rules.errors import unknown
-from sandbox.networks.network import Layer, Network, Population, Residual
+from sandbox.networks.delays import Delayed, DelayedPart, Delays
+from sandbox.networks.network import Layer, Network, Part, Population, Residual
 from sandbox.networks.parts import Neurons, Stack, Stateless
 from sandbox.neurons import Cell
 from sandbox.nir.cells import cell_of
 from sandbox.nir.metadata import notes
 from sandbox.nir.modules import Shape, module_of, passed
 from sandbox.nir.need import package
-from sandbox.nir.parts import Delayed
 from sandbox.nir.schemes import RESETS, SCHEMES, Reset, Scheme
 from sandbox.nir.wiring import NEURONS, Block, Wiring, chain, wired
 
@@ -89,7 +89,7 @@ def from_nir(
     start = next(name for name in found.nodes if found.kind(name) == "Input")
     shape = _shape(start, found.nodes[start].input_type)
     parts = maker.parts(chain(found), shape)
-    layered = all(isinstance(part, (Layer, Residual)) for part in parts)
+    layered = all(isinstance(part, (Layer, Residual, DelayedPart)) for part in parts)
     return Network(parts, shape) if layered else Stack(parts, shape)
 
 
@@ -127,17 +127,21 @@ class _Maker:
     def parts(self, pieces: Iterable[str | Block], shape: Shape) -> list[nn.Module]:
         made: list[nn.Module] = []
         waiting: list[nn.Module] = []
+        learned: Delays | None = None  # of the part that comes next
         self.shape = shape
         for piece in pieces:
             if isinstance(piece, Block):
                 made += [Stateless(_joined(waiting))] if waiting else []
-                made.append(self.block(piece))
+                made.append(behind(learned, self.block(piece)))
+                learned = None
             elif self.found.kind(piece) in NEURONS:
                 cells = self.cells(piece)
-                made.append(Layer(_joined(waiting), cells) if waiting else Neurons(cells))
+                made.append(behind(learned, Layer(_joined(waiting), cells) if waiting else Neurons(cells)))
+                learned = None
             elif self.found.kind(piece) == "Delay":
                 made += [Stateless(_joined(waiting))] if waiting else []
-                made.append(self.delay(piece))
+                learned = self.learned_delays(piece)
+                made += [self.delay(piece)] if learned is None else []
             else:
                 waiting.append(self.module(piece))
                 continue
@@ -185,6 +189,16 @@ class _Maker:
                 warnings.simplefilter("ignore")
             return Population(cell, self.dt, recurrent, channels=self.shape[0] if self.shape else None).to(self.dtype)
 
+    def learned_delays(self, name: str) -> Delays | None:
+        """Return the delays of a node that `to_nir` wrote of learned ones; None for any other."""
+        kept = notes(f"node {name!r}", self.found.nodes[name].metadata)
+        if "raw" not in kept:
+            return None
+        made = Delays(kept["shape"], kept["longest"]).to(self.dtype)
+        with torch.no_grad():
+            made.learned["raw"].copy_(torch.tensor(kept["raw"], dtype=torch.float64).reshape(kept["shape"]))
+        return made
+
     def delay(self, name: str) -> Delayed:
         steps = np.asarray(self.found.nodes[name].delay, np.float64) * 1000 / self.dt
         whole = np.rint(steps)
@@ -196,6 +210,11 @@ class _Maker:
         if whole.size > 1 and whole.shape != self.shape:
             raise ValueError(f"delay of node {name!r} has shape {whole.shape}, and what arrives has {self.shape}")
         return Delayed(torch.from_numpy(whole.astype(np.int64).reshape(whole.shape if whole.size > 1 else ())))
+
+
+def behind(delays: Delays | None, part: Part) -> Part:
+    """Return a part behind learned delays, if there are any."""
+    return part if delays is None else DelayedPart(delays, part)
 
 
 def _joined(modules: list[nn.Module]) -> nn.Module:

@@ -1,16 +1,11 @@
-"""Nodes of NIR that torch has no module for: a threshold, a factor for each input, pools that add, and delays."""
+"""Nodes of NIR that torch has no module for: a threshold, a factor for each input, and pools that add."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rules.contract import Run
 from rules.spikes.surrogate import Surrogate
-from sandbox.networks.network import Part
 
 
 class Threshold(nn.Module):
@@ -50,6 +45,8 @@ class Scale(nn.Module):
     Reference: NIR (doi 10.1038/s41467-024-52259-9), `Scale`.
     """
 
+    linear = True
+
     def __init__(self, scale: Tensor) -> None:
         super().__init__()
         self.scale = nn.Parameter(scale)
@@ -71,6 +68,8 @@ class SumPool2d(nn.Module):
     [[[[4.0, 4.0], [4.0, 4.0]]]]
     """
 
+    linear = True
+
     def __init__(self, kernel_size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> None:
         super().__init__()
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
@@ -78,34 +77,3 @@ class SumPool2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return `[B, C, H', W']`."""
         return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, divisor_override=1)
-
-
-class Delayed(Part):
-    """A delay of whole steps, of its own for each input; zeros come before the first step.
-
-    Args:
-        steps: `[...]`, whole numbers, at least 0.
-
-    >>> part = Delayed(torch.tensor([0, 2]))
-    >>> part(torch.arange(1.0, 4.0)[:, None, None].expand(3, 1, 2))[:, 0].tolist()
-    [[1.0, 0.0], [2.0, 0.0], [3.0, 1.0]]
-
-    Reference: NIR (doi 10.1038/s41467-024-52259-9), `Delay`.
-    """
-
-    def __init__(self, steps: Tensor) -> None:
-        super().__init__()
-        self.steps: Tensor
-        self.register_buffer("steps", steps)
-        self.longest = int(steps.max())
-
-    def run(self, x: Tensor, carry: Any = None, record: bool = False, lengths: Tensor | None = None) -> Run:
-        """Return `[T, B, ...]` as it was some steps ago; the carry is the input of the last steps."""
-        before = x.new_zeros(self.longest, *x.shape[1:]) if carry is None else carry
-        known = torch.cat([before, x])
-        now = torch.arange(len(x), device=x.device).reshape(-1, *[1] * (x.ndim - 1)) + self.longest
-        output = known.gather(0, (now - self.steps).expand(x.shape))
-        return Run(output, known[len(x) :])
-
-    def extra_repr(self) -> str:
-        return f"longest={self.longest}"

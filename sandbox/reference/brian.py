@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from sandbox.neurons.cell import Cell
 from sandbox.neurons.dice import DRAWS, following
 from sandbox.reference.compiler.functions import counted
 from sandbox.reference.need import brian2
+from sandbox.reference.quantities import PERIOD, base, of_cells, private, refractoriness, several, stored, unit
 from sandbox.simulation import Trajectory
 
 
@@ -106,22 +106,23 @@ def make_group(
 ) -> Any:
     """Build the NeuronGroup of a neuron in a given state, driven by stored currents `[T, N]`."""
     b2 = brian2()
-    physical = {name: value * unit(neuron.units[name]) for name, value in parameters(neuron).items()}
+    physical, own = of_cells(neuron, currents.shape[1 : -1 if neuron.inputs else None])
+    if periods is not None:
+        own[private(neuron, PERIOD)] = periods.numpy() * b2.ms
     lines, added = [neuron.equations], jumps(neuron)
     for name, values in {**by_input(neuron, currents), **drawn(neuron, state, currents)}.items():
         symbol = unit(neuron.units[name])
-        physical[f"stored_{name}"] = b2.TimedArray(values.numpy() * symbol, dt=dt * b2.ms)
+        physical[stored(neuron, name)] = b2.TimedArray(values.numpy() * symbol, dt=dt * b2.ms)
         if name in thrown(neuron) or name in added:
             continue
-        lines.append(f"{name} = stored_{name}(t, i) : {base(symbol)} (constant over dt)")
-    if periods is not None:
-        lines.append("period_of_cell : second (constant)")
+        lines.append(f"{name} = {stored(neuron, name)}(t, i) : {base(symbol)} (constant over dt)")
+    lines += [f"{name} : {base(values)} (constant)" for name, values in own.items()]
     group = b2.NeuronGroup(
         currents.shape[1],
         "\n".join(lines),
         threshold=neuron.threshold,
         reset=neuron.reset_code,
-        refractory=refractoriness(neuron) if periods is None else "period_of_cell",
+        refractory=refractoriness(neuron) if periods is None else private(neuron, PERIOD),
         method=method or neuron.method,
         namespace=physical,
         dt=dt * b2.ms,
@@ -130,12 +131,11 @@ def make_group(
     for name, (_, statements) in events(neuron).items():
         group.run_on_event(name, statements)
     for name, variable in added.items():
-        group.run_regularly(f"{variable} += stored_{name}(t, i)", when="start", dt=dt * b2.ms)
+        group.run_regularly(f"{variable} += {stored(neuron, name)}(t, i)", when="start", dt=dt * b2.ms)
     throw(group, neuron)
-    for name in evolving(neuron, state):
-        setattr(group, name, getattr(state, name).numpy() * unit(neuron.units[name]))
-    if periods is not None:
-        group.period_of_cell = periods.numpy() * b2.ms
+    start = {name: getattr(state, name).numpy() * unit(neuron.units[name]) for name in evolving(neuron, state)}
+    for name, values in {**own, **start}.items():
+        setattr(group, name, values)
     return group
 
 
@@ -163,22 +163,16 @@ def _silence(neuron: Cell, like: Tensor) -> Tensor:
     return zero[..., None].expand(*zero.shape, len(neuron.inputs)) if neuron.inputs else zero
 
 
-def refractoriness(neuron: Neuron) -> Any:
-    """Return the refractory period of a neuron, as Brian2 takes it."""
-    if neuron.refractory is not None:
-        return neuron.refractory
-    return neuron.t_refractory * brian2().ms if neuron.t_refractory or neuron.clamped else False
-
-
 def evolving(neuron: Neuron, state: Any) -> list[str]:
     """Return the state variables of the equations: those with a unit."""
     return [name for name in state._fields if name in neuron.units]
 
 
 def parameters(neuron: Neuron) -> dict[str, float]:
-    """Return the parameters in the equations, by name: the fields with a unit."""
+    """Return the parameters in the equations, by name: the fields with a unit, of the first cell if cells differ."""
     given = {f.name: getattr(neuron, f.name) for f in fields(neuron)}
-    return {name: float(value) for name, value in given.items() if name in neuron.units}
+    first = {name: value.flatten()[0] if several(value) else value for name, value in given.items()}
+    return {name: float(value) for name, value in first.items() if name in neuron.units}
 
 
 def drawn(neuron: Neuron, state: Any, currents: Tensor) -> dict[str, Tensor]:
@@ -212,7 +206,7 @@ def throw(group: Any, neuron: Neuron) -> None:
     for runner in filter(None, runners):
         runner.update_abstract_code(run_namespace={})
         count = len(re.findall(CALL, _without_noise(runner)))
-        _redirect(runner, called[:count])
+        _redirect(runner, neuron, called[:count])
         called = called[count:]
 
 
@@ -228,7 +222,7 @@ def _without_noise(runner: Any) -> str:
     return "\n".join(line for line in str(runner.abstract_code).splitlines() if not line.startswith("xi"))
 
 
-def _redirect(runner: Any, names: Sequence[str]) -> None:
+def _redirect(runner: Any, neuron: Neuron, names: Sequence[str]) -> None:
     """Replace the calls in the code of a runner, each time that it is made, by stored draws of these names."""
     original = runner.update_abstract_code
 
@@ -238,37 +232,12 @@ def _redirect(runner: Any, names: Sequence[str]) -> None:
         for line in str(runner.abstract_code).splitlines():
             noise = [line.split("=")[0].strip()] if line.startswith("xi") else waiting
             for call in re.findall(CALL, line):
-                stored = f"stored_{noise.pop(0)}(t, i)"
-                line = re.sub(CALL, f"counted({stored}, " if call == "poisson(" else stored, line, count=1)
+                value = f"{stored(neuron, noise.pop(0))}(t, i)"
+                line = re.sub(CALL, f"counted({value}, " if call == "poisson(" else value, line, count=1)
             lines.append(line)
         runner.abstract_code = "\n".join(lines)
 
     runner.update_abstract_code = update
-
-
-def unit(text: str) -> Any:
-    """Return a Brian2 unit from a product or quotient of names, or of their whole powers: "mV", "1/nA", "mV/ms".
-
-    >>> unit("mV/ms")
-    mvolt / msecond
-    >>> unit("mVolt")
-    Traceback (most recent call last):
-    ValueError: unit 'mVolt': Brian2 has no unit 'mVolt'; write products and quotients of names such as mV, nA, Mohm, ms
-    """
-    try:
-        return _evaluated(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(
-            f"unit {text!r}: {error}; write products and quotients of names such as mV, nA, Mohm, ms"
-        ) from None
-
-
-def base(symbol: Any) -> str:
-    """Return the dimension of a unit as it is written after the colon of an equation."""
-    if brian2().is_dimensionless(symbol):
-        return "1"
-    text: str = repr(symbol.dim).replace("^", "**")
-    return text
 
 
 @contextmanager
@@ -299,24 +268,6 @@ def proof_reading(neuron: Neuron) -> Iterator[None]:
         while first.__cause__ is not None:
             first = first.__cause__
         raise ValueError(f"Brian2 refuses {type(neuron).__name__}: {' '.join(str(first).split())}") from error
-
-
-def _evaluated(node: ast.expr) -> Any:
-    match node:
-        case ast.Name(id=name):
-            found = getattr(brian2(), name, None)
-            if not isinstance(found, brian2().Unit):
-                raise ValueError(f"Brian2 has no unit {name!r}")
-            return found
-        case ast.Constant(value=int() | float() as number):
-            return number
-        case ast.BinOp(left, ast.Mult(), right):
-            return _evaluated(left) * _evaluated(right)
-        case ast.BinOp(left, ast.Div(), right):
-            return _evaluated(left) / _evaluated(right)
-        case ast.BinOp(left, ast.Pow(), ast.Constant(value=int() as power)):
-            return _evaluated(left) ** power
-    raise ValueError(f"{ast.unparse(node)!r} is not a product, quotient or power")
 
 
 def _plain(values: Any, symbol: Any) -> Tensor:

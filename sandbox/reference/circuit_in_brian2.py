@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,9 @@ from sandbox.events import Events
 from sandbox.kernels.circuit import Wire
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.stepping import rest
-from sandbox.reference.brian import base, drawn, evolving, plain_numpy, refractoriness, unit, with_equations
+from sandbox.reference.brian import drawn, events, evolving, jumps, plain_numpy, throw, thrown, with_equations
 from sandbox.reference.need import brian2
+from sandbox.reference.quantities import base, of_cells, private, refractoriness, stored, unit
 
 
 def run_circuit(circuit: Circuit, currents: Tensor, dt: float, state: Any = None) -> Events:
@@ -65,24 +65,21 @@ def circuit_objects(circuit: Circuit, currents: Tensor, dt: float, state: Any = 
 def _cells(circuit: Circuit, currents: Tensor, dt: float, state: Any) -> Any:
     b2 = brian2()
     neuron = with_equations(circuit.neuron)
-    own: dict[str, Any] = {}
-    physical: dict[str, Any] = {}
-    for name in (field.name for field in fields(neuron) if field.name in neuron.units):
-        value = torch.as_tensor(getattr(neuron, name), dtype=torch.float64).detach()
-        into = own if value.numel() > 1 else physical
-        into[name] = (value.numpy() if value.numel() > 1 else float(value)) * unit(neuron.units[name])
+    physical, own = of_cells(neuron, currents.shape[1:])
     constant = len(currents) > 1 and currents.stride(0) == 0
-    amount = symbol_of(neuron, "current")
-    stored = {} if constant else {"drive": (currents, amount)}
-    for name, values in drawn(neuron, state, currents).items():
-        stored[name] = values, unit(neuron.units[name])
-    alone = constant and not filtered(circuit)  # then the drive is the current
-    if constant:
-        own["current" if alone else "drive"] = currents[0].numpy() * amount
+    hears = "current" in neuron.units  # without an input, jumps alone reach it
+    drive = private(neuron, "drive")
+    alone = not hears or (constant and not filtered(circuit))  # then the drive is the current
+    varying = {name: (values, unit(neuron.units[name])) for name, values in drawn(neuron, state, currents).items()}
+    if hears and constant:
+        own["current" if alone else drive] = currents[0].numpy() * symbol_of(neuron, "current")
+    elif hears:
+        varying[drive] = currents, symbol_of(neuron, "current")
     lines = [neuron.equations] if alone else [neuron.equations, _current(circuit)]
-    for name, (values, symbol) in stored.items():
-        physical[f"stored_{name}"] = b2.TimedArray(values.numpy() * symbol, dt=dt * b2.ms)
-        lines.append(f"{name} = stored_{name}(t, i) : {base(symbol)} (constant over dt)")
+    for name, (values, symbol) in varying.items():
+        physical[stored(neuron, name)] = b2.TimedArray(values.numpy() * symbol, dt=dt * b2.ms)
+        if name not in thrown(neuron):
+            lines.append(f"{name} = {stored(neuron, name)}(t, i) : {base(symbol)} (constant over dt)")
     lines += [f"{name} : {base(values)} (constant)" for name, values in own.items()]
     lines += [f"{name} : {base(symbol_of(neuron, port.kind))}" for name, port in filtered(circuit).items()]
     group = b2.NeuronGroup(
@@ -95,7 +92,13 @@ def _cells(circuit: Circuit, currents: Tensor, dt: float, state: Any) -> Any:
         namespace=physical,
         dt=dt * b2.ms,
         name="cells",
+        events={event: condition for event, (condition, _) in events(neuron).items()} or None,
     )
+    for event, (_, statements) in events(neuron).items():
+        group.run_on_event(event, statements)
+    for variable in jumps(neuron).values():
+        group.run_regularly(f"{variable} += current", when="start")
+    throw(group, neuron)
     start = {name: getattr(state, name).numpy() * unit(neuron.units[name]) for name in evolving(neuron, state)}
     for name, values in {**start, **own}.items():
         setattr(group, name, values)
@@ -104,25 +107,30 @@ def _cells(circuit: Circuit, currents: Tensor, dt: float, state: Any) -> Any:
 
 def filtered(circuit: Circuit) -> dict[str, Port]:
     """Return the ports that have a variable of their own in Brian2, by its name."""
-    return {f"synapse{number}": port for number, port in enumerate(circuit.ports) if port.kind != "jump"}
+    return {name_of(circuit, number): port for number, port in enumerate(circuit.ports) if port.kind != "jump"}
+
+
+def name_of(circuit: Circuit, number: int) -> str:
+    """Return the name of the variable of a port."""
+    return private(circuit.neuron, f"synapse{number}")
 
 
 def _current(circuit: Circuit) -> str:
     """Return the equation of the current, which is constant within a step."""
-    units = circuit.neuron.units
-    terms = ["drive"]
+    units, membrane = circuit.neuron.units, circuit.neuron.membrane
+    terms = [private(circuit.neuron, "drive")]
     for name, port in filtered(circuit).items():
-        reversal = f"{port.reversal!r} * {units['v']}"
-        terms.append(f"{name} * ({reversal} - v)" if port.kind == "conductance" else name)
+        reversal = f"{port.reversal!r} * ({units[membrane]})"
+        terms.append(f"{name} * ({reversal} - {membrane})" if port.kind == "conductance" else name)
     return f"current = {' + '.join(terms)} : {base(unit(units['current']))} (constant over dt)"
 
 
 def symbol_of(neuron: Neuron, kind: str, variable: str | None = None) -> Any:
     """Return the unit of the weights of a connection: with nA and mV, a conductance is in uS."""
     if kind == "jump":
-        return unit(neuron.units[variable or "v"])
+        return unit(neuron.units[variable or neuron.membrane])
     current = unit(neuron.units["current"])
-    return current if kind == "current" else current / unit(neuron.units["v"])
+    return current if kind == "current" else current / unit(neuron.units[neuron.membrane])
 
 
 def _synapses(circuit: Circuit, number: int, wire: Wire, cells: Any, dt: float) -> Any:
@@ -134,7 +142,7 @@ def _synapses(circuit: Circuit, number: int, wire: Wire, cells: Any, dt: float) 
         cells,
         cells,
         f"weight : {base(symbol)}",
-        on_pre=f"{port.variable or f'synapse{wire.port}'}_post += weight",
+        on_pre=f"{port.variable or name_of(circuit, wire.port)}_post += weight",
         dt=dt * b2.ms,
         name=f"connection_{number}",
         **same,

@@ -9,18 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rules.forward import fold
-from sandbox.networks.network import Layer, Network
+from rules.optional import recorder_of
+from sandbox.networks.network import Network, Population
+from sandbox.networks.parts import Stack
 from sandbox.neurons.stepping import rest
-from sandbox.reference.brian import plain_numpy, with_equations
-from sandbox.reference.circuit import Dense, circuit
+from sandbox.reference.brian import plain_numpy
+from sandbox.reference.circuit import circuit
 from sandbox.reference.need import brian2
 from sandbox.reference.network_report import NetworkReport, report
-from sandbox.synapses import EventLinear
-
-LINEAR = (nn.Linear, EventLinear)  # exact types only: a user-defined subclass may compute something else
+from sandbox.reference.populations import INPUT, Cells, populations
 
 
 class Brian2Run(NamedTuple):
@@ -35,30 +34,45 @@ class Brian2Run(NamedTuple):
 class Brian2Network:
     """A network for Brian2, as `to_brian2` returns it.
 
-    All samples of an input run side by side, as copies of the network. A time step goes through the layers in order.
-    Each layer has its own scheduling slots: the state update under a constant current; the threshold; the synapses,
-    which carry spikes to the next layer within the step and to the layer itself for the next step; and the reset. The
-    input and the output of cells that never fire are analog and reach the next layer through a `(summed)` variable.
+    All samples of an input run side by side, as copies of the network. A time step goes through the populations in
+    order. Each has its own scheduling slots: the state update under a constant current; the threshold; the synapses,
+    which carry spikes to the next population within the step and to the population itself for the next step; and the
+    reset. The input and the output of cells that never fire are analog and reach the next population through a
+    `(summed)` variable.
+
+    Modules between two populations are one matrix of synapses, found from the images of unit vectors: convolutions,
+    average pools and batch normalisation in evaluation have their weights folded into it. A block's shortcut has
+    synapses of its own to the last population of the block. A delay of spikes is that of its synapses; an analog signal
+    comes late through a chain of variables, a delay line. A max pool is a group of cells of its own, each of which
+    fires in the step in which any input of its window does: of zeros and ones that is the maximum.
     """
 
-    layers: tuple[Dense, ...]
-    network: Network  # the original, in float64
+    layers: tuple[Cells, ...]
+    network: Network | Stack  # the original, in float64
     dt: float  # [ms]
 
     def objects(self, x: Tensor) -> Any:
         """Build the `brian2.Network` for an input `[T, B, *shape]`, ready to run.
 
-        Its objects have names: "input", and for layer number n "cells_n", "weights_n", "recurrent_n" and, for the
-        monitor, "outputs_n".
+        Its objects have names: "input", and for population number n "cells_n", "weights_n", "shortcut_n" of a block,
+        "recurrent_n" and, for the monitor, "outputs_n"; for a max pool "pool_weights_n" and "windows_weights_n", for
+        delays of an analog signal "line_weights_n".
 
         Raises:
-            ValueError: for an input of another shape.
+            ValueError: for an input of another shape, or one with other numbers than 0 and 1 in front of a max pool.
         """
         wanted = self.network.shape
         if x.ndim < 3 or math.prod(x.shape[2:]) != math.prod(wanted):
             raise ValueError(
                 f"input has shape {tuple(x.shape)}; wanted [T, B, {', '.join(map(str, wanted))}], time first"
             )
+        for layer in self.layers:
+            pooled = any(each.pool is not None and each.source == INPUT for each in layer.afferents)
+            if pooled and not bool(((x == 0) | (x == 1)).all()):
+                raise ValueError(
+                    f"{layer.name} has a max pool in front, and the input is not made of zeros and ones, of which "
+                    "alone Brian2 gets the maximum: encode it as spikes, or use an average pool"
+                )
         return circuit(self.layers, x.detach().to(torch.float64).flatten(2).numpy(), self.dt)
 
     def run(self, x: Tensor) -> Brian2Run:
@@ -71,7 +85,7 @@ class Brian2Network:
         outputs = [_recorded(monitor, steps, samples, self.dt) for monitor in monitors]
         return Brian2Run(outputs[-1], tuple(outputs), objects)
 
-    def compare(self, x: Tensor, network: Network | None = None, tolerance: float = 1e-9) -> NetworkReport:
+    def compare(self, x: Tensor, network: Network | Stack | None = None, tolerance: float = 1e-9) -> NetworkReport:
         """Run an input in Brian2 and in torch, and report where they first differ.
 
         Args:
@@ -89,16 +103,19 @@ class Brian2Network:
         return report(names, spiking, self.run(x).layers, here, tolerance)
 
 
-def to_brian2(network: Network) -> Brian2Network:
+def to_brian2(network: Network | Stack) -> Brian2Network:
     """Convert a spiking network to Brian2, with its present weights.
 
     Brian2 receives the random numbers of stochastic neurons as they are drawn here from the neuron's seed.
 
     Args:
-        network: dense layers, recurrent or not, of any neuron.
+        network: whatever `sandbox.build` makes, of neurons with equations: dense, sparse, recurrent and convolutional
+            layers, pools, residual blocks, learned delays and batch normalisation in evaluation (`eval()`); and what
+            `sandbox.from_nir` makes of such parts, if it ends with cells.
 
     Raises:
-        ValueError: for any other part, which the message names, and for layers that differ in dt.
+        ValueError: for any other part, module or neuron, which the message names; for layers that differ in dt; and for
+            normalisation, dropout and delays between steps in training mode.
 
     >>> from sandbox import LIF, LeakyIntegrator, build
     >>> net = build(shape=(4,), classes=3, hidden=(10, "5r"), neuron=LIF(tau_mem=5.0), readout=LeakyIntegrator())
@@ -113,50 +130,43 @@ def to_brian2(network: Network) -> Brian2Network:
 
     Reference: Stimberg, Brette & Goodman 2019 (doi 10.7554/eLife.47314).
     """
+    if not isinstance(network, (Network, Stack)):
+        raise ValueError(f"the network is a {type(network).__name__}; wanted one of sandbox.build or sandbox.from_nir")
     ours = copy.deepcopy(network).double().requires_grad_(False)
-    layers = tuple(_dense(f"layers.{number}", part) for number, part in enumerate(ours.layers))
-    dts = [part.cells.dt for part in ours.stack if isinstance(part, Layer)]
+    layers = tuple(populations(ours))
+    dts = [layer.dt for layer in layers]
     if len(set(dts)) > 1:
         raise ValueError(f"the layers have dt={dts} ms; Brian2 runs them on one clock: build them with the same dt")
     return Brian2Network(layers, ours, dts[0])
 
 
-def responses(network: Network, x: Tensor) -> tuple[Tensor, ...]:
-    """Return the output of every part of a network, `[T, B, unit]` each; noisy neurons draw from their own seed."""
+def responses(network: Network | Stack, x: Tensor) -> tuple[Tensor, ...]:
+    """Return the output of every population `[T, B, unit]`, in order; noisy neurons draw from their own seed."""
     outputs: list[Tensor] = []
     x = x.reshape(*x.shape[:2], *network.shape)
-    for part in network.stack:
-        start = None
-        if isinstance(part, Layer):
-            currents = fold(part.synapse, x)
-            _, heard = part.cells.rest(currents)
-            start = rest(part.cells.present(), currents), heard
-        x = part.run(x, start).output
-        outputs.append(x)
+
+    def at_rest(cells: Population, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        currents, carry, *more = (*given, None)[: max(len(given), 2)]
+        heard = cells.rest(currents)[1] if carry is None else carry[1]
+        return currents, (rest(cells.present(), currents), heard), *more
+
+    def note(cells: Population, given: Any, found: Any) -> None:
+        outputs.append(found[0].flatten(2))
+
+    inside = [module for module in network.modules() if isinstance(module, Population)]
+    hooks = [module.register_forward_pre_hook(at_rest) for module in inside]
+    hooks += [module.register_forward_hook(note) for module in inside]
+    try:
+        for part in network.layers:
+            before, recorder = len(outputs), recorder_of(part)
+            assert recorder is not None
+            x = recorder(x, None, False).output
+            if len(outputs) > before:
+                outputs[-1] = x.flatten(2)  # what leaves the part
+    finally:
+        for hook in hooks:
+            hook.remove()
     return tuple(outputs)
-
-
-def _dense(name: str, part: nn.Module) -> Dense:
-    if not isinstance(part, Layer):
-        raise ValueError(
-            f"{name} is a {type(part).__name__}: only dense layers can be converted, 30 or '30r' of sandbox.build"
-        )
-    synapse = part.synapse
-    if isinstance(synapse, nn.Sequential) and [type(m) for m in list(synapse)[:-1]] == [nn.Flatten]:
-        synapse = synapse[-1] if type(synapse[-1]) in LINEAR else synapse
-    if not (isinstance(synapse, nn.Linear) and type(synapse) in LINEAR):
-        raise ValueError(
-            f"{name} weighs its input by {_kinds(synapse)}: only nn.Linear, or nn.Flatten and "
-            "nn.Linear, can be converted; write a convolution as the nn.Linear that does the same"
-        )
-    cells = part.cells
-    neuron = with_equations(cells.present())
-    bias = torch.zeros(synapse.out_features, dtype=torch.float64)
-    for linear in (synapse, cells.recurrent):
-        if linear is not None and linear.bias is not None:
-            bias = bias + linear.bias
-    recurrent = None if cells.recurrent is None else cells.recurrent.weight.numpy()
-    return Dense(name, neuron, synapse.weight.numpy(), bias.numpy(), recurrent)
 
 
 def _recorded(monitor: Any, steps: int, samples: int, dt: float) -> Tensor:
@@ -169,7 +179,3 @@ def _recorded(monitor: Any, steps: int, samples: int, dt: float) -> Tensor:
         seen = np.zeros((steps, len(monitor.source)))
         seen[np.rint(np.asarray(monitor.t / b2.ms) / dt).astype(int), np.asarray(monitor.i)] = 1.0
     return torch.from_numpy(seen).reshape(steps, samples, -1)
-
-
-def _kinds(module: nn.Module) -> str:
-    return " and ".join(type(m).__name__ for m in (module if isinstance(module, nn.Sequential) else [module]))

@@ -44,13 +44,14 @@ class NetworkReport:
 
     def __str__(self) -> str:
         rows = [f"network in Brian2, {self.samples} samples, {self.steps} steps, float64"]
+        width = max(12, *map(len, self.layers))
         for name, spikes, most, count in zip(self.layers, self.spikes, self.differences, self.differing, strict=True):
             said = (
                 f"{spikes} spikes, {count} differ"
                 if spikes is not None
                 else (f"largest difference {most:.2e} mV (tolerance {self.tolerance:g})")
             )
-            rows.append(f"  {name:<12} {said}")
+            rows.append(f"  {name:<{width}} {said}")
         rows.append(f"  {self.predictions_equal} of {self.samples} predictions equal")
         if self.first is not None:
             layer, step, sample, cell = self.first

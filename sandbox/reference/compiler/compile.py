@@ -13,17 +13,19 @@ from torch import Tensor
 from rules.errors import unknown
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.dice import DRAWS
-from sandbox.reference.compiler import effort, grammar, updater
+from sandbox.reference.compiler import grammar, updater
 from sandbox.reference.compiler.constants import check_times, constants_of, names_of_starts, quantity, start_of
-from sandbox.reference.compiler.drive import Drive, by_cell, drive_of, require_driven, unlinked
-from sandbox.reference.compiler.given import Given, behind, callers, freed, given
+from sandbox.reference.compiler.drive import Drive, require_driven
+from sandbox.reference.compiler.given import Given, behind, callers, given
+from sandbox.reference.compiler.maker import build
 from sandbox.reference.compiler.methods import chosen
-from sandbox.reference.compiler.model import Model, build
-from sandbox.reference.compiler.neuron import CompiledNeuron, period_of
+from sandbox.reference.compiler.model import Model
+from sandbox.reference.compiler.neuron import CompiledNeuron
+from sandbox.reference.compiler.plan import period_of
 from sandbox.reference.compiler.reading import number_of, state_class
 from sandbox.reference.compiler.signals import Brought, Own, Signal, brought
+from sandbox.reference.compiler.texts import plain, read
 from sandbox.reference.compiler.units import in_house, text_of
-from sandbox.reference.compiler.written import Expression
 from sandbox.reference.need import brian2
 
 
@@ -111,7 +113,11 @@ def from_brian2(
     for name in {str(input), *named} - set(initial or {}):
         held.initial.pop(name, None)  # a group has a value of its input, which every step brings anew
     own = brought(held.namespace, functions)
-    with grammar.calling({behind(name): each.arity for name, each in own.items()}):
+    arities = {behind(name): each.arity for name, each in own.items()}
+    with (
+        grammar.calling(arities),
+        torch.inference_mode(False),
+    ):  # tensors are kept, for autograd too
         return _compiled(
             held,
             surrogate,
@@ -134,7 +140,7 @@ def _compiled(
 ) -> CompiledNeuron:
     """Compile what was given, whose texts may call the functions that it brings along."""
     b2 = brian2()
-    text, held, drive = _read(held, driven)
+    text, held, drive = read(held, driven)
     for line in text.lines:
         if line.name in called:
             raise ValueError(f"{line.name!r} is defined twice, in {str(line)!r} and as a function: rename one")
@@ -262,79 +268,12 @@ def rebuilt(
     return replace(neuron, **values)
 
 
-def plain(text: str | None) -> str | None:
-    """Return a text as it is kept: None for an empty one."""
-    return str(text).strip() or None if text else None
-
-
 def _asked(drive: Drive) -> dict[str, Any]:
     """Return the arguments that describe the inputs."""
     if drive.several:
         return {"inputs": dict(drive.units), "jumps": dict(drive.jumps)}
     (name, unit), *_ = [*drive.units.items(), (None, "amp")]
     return {"input": name, "input_unit": unit, "jumps": drive.jumps.get(str(name))}
-
-
-def _read(held: Given, driven: tuple[Any, ...]) -> tuple[updater.Text, Given, Drive]:
-    """Check the texts by the grammar and collect them; names that every neuron has get an underscore behind."""
-    lines = grammar.equations(held.equations)
-    kinds = {line.name: line.kind for line in lines}
-    if not lines and held.threshold is None:
-        raise ValueError("there are no equations; give at least one, as in 'dv/dt = -v / tau : volt'")
-    drive = drive_of(lines, *driven)
-    lines = by_cell([unlinked(line, drive) for line in lines], drive)
-    if held.threshold is None and not any(kind == "differential equation" for kind in kinds.values()):
-        raise ValueError(
-            f"{held.equations.strip()!r} has no differential equation and no threshold; write one, as in "
-            "'dv/dt = -v / tau : volt', or threshold='rand() < rates * dt'"
-        )
-    for name, text in (("threshold", held.threshold), ("reset", held.reset)):
-        if text is not None and not isinstance(text, str):
-            raise ValueError(f"{name}={text!r} is a {type(text).__name__}; wanted text, as for brian2.NeuronGroup")
-        if text and any(word in text for word in ("on_pre", "on_post")):
-            raise ValueError(f"{name}={text!r}: this compiles neurons, not synapses")
-    threshold = None if held.threshold is None else grammar.expression(held.threshold)
-    reset = grammar.statements(held.reset or "")
-    if held.reset and held.threshold is None:
-        raise ValueError(f"reset={held.reset!r} without a threshold: it would never run; give threshold='v > ...'")
-    if effort.expands(lines, chosen(held.method)):
-        effort.check(lines)
-    events = [_event(name, given) for name, given in held.events.items()]
-    refractory = _duration(held.refractory)
-    given = (threshold, reset, refractory, *(part for event in events for part in event[1:]))
-    lines, texts = freed(lines, given, {*held.namespace, *drive.given})
-    threshold, reset, refractory, *parts = texts
-    events = [
-        updater.Event(event.name, *of)
-        for event, of in zip(events, zip(parts[::2], parts[1::2], strict=True), strict=True)
-    ]
-    held = held._replace(
-        namespace={behind(name): value for name, value in held.namespace.items()},
-        initial={behind(name): value for name, value in held.initial.items()},
-    )
-    return updater.Text(lines, threshold, reset, refractory, tuple(events)), held, drive
-
-
-def _event(name: Any, given: Any) -> updater.Event:
-    """Check a further event."""
-    plain = isinstance(given, Sequence) and len(given) == 2 and all(isinstance(part, str) for part in given)
-    if not isinstance(name, str) or not grammar.NAME.fullmatch(name) or not plain or isinstance(given, str):
-        raise ValueError(f"events={{{name!r}: {given!r}}}: give a name, and a condition and statements as text")
-    if name == "spike":
-        raise ValueError("events={'spike': ...}: the event of a spike is threshold= and reset=")
-    return updater.Event(name, grammar.expression(given[0]), grammar.statements(given[1]))
-
-
-def _duration(refractory: Any) -> Expression | None:
-    """Return the refractory time or condition."""
-    if refractory is None or refractory is False:
-        return None
-    if isinstance(refractory, str):
-        return grammar.expression(refractory)
-    b2 = brian2()
-    if isinstance(refractory, b2.Quantity) and refractory.dim is b2.second.dim and refractory.ndim == 0:
-        return grammar.expression(f"{in_house(refractory)!r}*ms")
-    raise ValueError(f"refractory={refractory!r} is neither a time nor a condition; write 2*ms, '2*ms' or 'v > -20*mV'")
 
 
 def _period(model: Model, values: Mapping[str, float], tensors: Mapping[str, Tensor]) -> dict[str, Any]:

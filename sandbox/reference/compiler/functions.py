@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from operator import add, sub
 from typing import Any, NamedTuple
 
 import torch
@@ -137,3 +138,25 @@ FUNCTIONS: dict[str, Function] = {
 # where random numbers are allowed: the draw of each function, and its number of arguments
 RANDOM = {"rand": "uniform", "randn": "normal", "poisson": "uniform"}
 DRAWING = {"rand": 0, "randn": 0, "poisson": 1}
+# what calls that the compiler writes do with plain numbers
+PLAIN: dict[str, Callable[..., Any]] = {
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b,
+    "ge": lambda a, b: a >= b,
+    "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
+    "and": lambda *x: all(x),
+    "or": lambda *x: any(x),
+    "not": lambda x: not x,
+    "indicator": float,
+    "pow": power,
+    "mod": remainder,
+    "floordiv": floored,
+    "largest": max,
+    "smallest": min,
+    "plus": add,
+    "minus": sub,
+    "difference": sub,
+    "choose": lambda condition, a, b: a if condition else b,
+}

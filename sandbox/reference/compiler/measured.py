@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from sandbox.reference.compiler.names import CLOCKS
 
 STEPS = 4000  # of a measurement
 CURRENTS = 64  # side by side
+FEW = 8  # cells that differ
 WIDEST = (-9.0, 12.0)  # powers of ten of an input in house units: A/m^2 to pA
 PASSES = 3  # each narrows the range by a factor of CURRENTS
 LONGEST_DT, SHORTEST_DT = 0.05, 0.01  # [ms]
@@ -44,9 +47,33 @@ def rheobase_of(neuron: Any) -> Any:
     Of a neuron without a threshold, the input that moves the membrane by the swing.
     Of several inputs, a tensor of that of each.
     """
+    neuron = thinned(neuron)
     if neuron.inputs:
         return torch.tensor([_smallest(neuron, number) for number in range(len(neuron.inputs))], dtype=torch.float64)
     return _smallest(neuron)
+
+
+def thinned(neuron: Any) -> Any:
+    """Return a neuron of which at most FEW cells differ, evenly spaced among those of its tensors."""
+    starts = {name: value for name, value in neuron.starts.items() if isinstance(value, Tensor)}
+    many = {name: value for name, value in neuron.parameters.items() if isinstance(value, Tensor)} | starts
+    lengths = {len(value) for value in many.values() if value.ndim == 1 and len(value) > FEW}
+    if len(lengths) != 1:
+        return neuron
+    (length,) = lengths
+    kept = torch.linspace(0, length - 1, FEW).round().long()
+    few = {name: value.detach()[kept] for name, value in many.items() if value.shape == (length,)}
+    neuron = beginning(neuron, {name: few[name] for name in starts if name in few})
+    return replace(neuron, **{name: value for name, value in few.items() if name not in starts})
+
+
+def beginning(neuron: Any, starts: Mapping[str, Tensor]) -> Any:
+    """Return a compiled neuron with other initial values, which belong to its class."""
+    if not starts:
+        return neuron
+    kind = type(neuron)
+    other = type(kind.__name__, (kind,), {"starts": {**neuron.starts, **starts}})
+    return other(**{field.name: getattr(neuron, field.name) for field in fields(neuron)})
 
 
 def _smallest(neuron: Any, number: int | None = None) -> float:

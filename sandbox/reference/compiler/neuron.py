@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
-from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,14 +14,14 @@ from rules.errors import unknown
 from rules.spikes.surrogate import Surrogate, reset_signal
 from rules.steps import wide_dtype
 from sandbox.neurons.base import NUMBER, Neuron, Value, full
-from sandbox.neurons.dice import DRAWS, following, normal, uniform
+from sandbox.neurons.dice import DRAWS, following
 from sandbox.neurons.firing import spike
-from sandbox.reference.compiler.algebra import Node
 from sandbox.reference.compiler.constants import written as text_of_start
 from sandbox.reference.compiler.measured import rheobase_of, swing_of
 from sandbox.reference.compiler.model import Model
-from sandbox.reference.compiler.reading import CLOCKS, Exact, Gated, any_of, places
-from sandbox.reference.compiler.tape import Program, Writer
+from sandbox.reference.compiler.plan import Plan, period_of, planned, written
+from sandbox.reference.compiler.program import Program
+from sandbox.reference.compiler.reading import CLOCKS, Exact, Gated, any_of, places, started
 
 STARTING = 1000  # the first stream of draws of initial values
 UNREAD = "unread"  # the input of a neuron without one
@@ -171,6 +170,8 @@ class CompiledNeuron(Neuron):
                 state = state._replace(key=after[0], clock=after[1])
             return getattr(state, self.membrane), state
         u, *more = plan.threshold([*state, *self._extra(plan.threshold, state, dt)])
+        if plan.fixed:
+            u = u + torch.zeros_like(state[0])
         surrogate: Any = self.surrogate
         if more:
             surrogate = Gated(surrogate, more[0]) if model.exact is None else Exact(surrogate, more[0])
@@ -261,18 +262,8 @@ class CompiledNeuron(Neuron):
         start = self.starts.get(name, self.model.starts.get(name, 0.0))
         if not isinstance(start, str):
             return start if isinstance(start, NUMBER) or like is None else start.to(like)
-        formula = text_of_start(start)
-        if not formula.names - self.parameters.keys():
-            value = formula(self.parameters)
-            return value.to(like) if isinstance(value, Tensor) and like is not None else value
-        every = torch.zeros(shape, dtype=torch.float64, device=None if like is None else like.device)
-        key, stream = (
-            torch.zeros((), dtype=torch.int64, device=every.device),
-            STARTING + self.model.variables.index(name),
-        )
-        drawn = {"rand_drawn": uniform(key, every, stream), "randn_drawn": normal(key, every, stream)}
-        start = formula({**self.parameters, **drawn, **places(every)})
-        return start if like is None else start.to(like)
+        stream = STARTING + self.model.variables.index(name)
+        return started(text_of_start(start), self.parameters, shape, like, stream)
 
     def _in_dtype(self, values: list[Tensor], state: Any) -> list[Tensor]:
         """Return new values of the variables in the dtype of the state; draws and counters of half are float32."""
@@ -305,60 +296,8 @@ class CompiledNeuron(Neuron):
                 if len(self.plans) >= PLANS:
                     self.plans.clear()
                 with torch.inference_mode(False):  # constants are kept, also for steps that autograd records
-                    self.plans[shared] = _planned(
+                    self.plans[shared] = planned(
                         self.model, self.driving, {**known, "dt": dt}, swing, like, state[-3] is not None
                     )
             cache[key] = self.plans[shared]
         return cache[key]
-
-
-class Plan(NamedTuple):
-    """The programs of one step, for one dt, dtype, device and set of constants."""
-
-    update: Program
-    threshold: Program | None
-    reset: Program | None
-    refractory: bool
-
-
-def _planned(
-    model: Model, inputs: Sequence[str], known: dict[str, float], swing: float, like: Tensor, refractory: bool
-) -> Plan:
-    write = partial(written, model, known, like)
-    update = write(inputs, model.after(refractory))
-    reset = write(["fired"], model.reset) if model.reset else None
-    if model.above is None:
-        return Plan(update, None, reset, refractory)
-    compared = {"u": model.algebra.call("difference", *model.above)}
-    compared |= {name: node for name, node in (("gate", model.gate), ("holds", model.exact)) if node is not None}
-    return Plan(update, write([], compared, scale=1 / swing), reset, refractory)
-
-
-def written(
-    model: Model,
-    known: dict[str, float],
-    like: Tensor,
-    inputs: Sequence[str],
-    outputs: Mapping[str, Node],
-    scale: float = 1.0,
-) -> Program:
-    """Return the program of these nodes, for constants that are known and a dtype and device."""
-    mentioned = set().union(*(node.names() for node in outputs.values()), set())
-    given = [*model.variables, "wait", "key", "clock", *inputs]
-    extra = [name for name in sorted(mentioned) if name not in known and name not in given]
-    return Writer(model.algebra, given, extra, known, like).program(outputs, scale)
-
-
-def period_of(model: Model, parameters: Mapping[str, Value]) -> Any:
-    """Return the refractory time [ms] of constants, a tensor if one of them is; None if it depends on the state."""
-    node = model.period
-    assert node is not None
-    if node.level == 2:
-        return None
-    many = {name: value for name, value in parameters.items() if name in node.names() and isinstance(value, Tensor)}
-    known = {name: float(value) for name, value in parameters.items() if not isinstance(value, Tensor)}
-    if not many:
-        return Writer(model.algebra, (), (), known, torch.zeros(())).plain(node)
-    like = next(iter(many.values()))
-    program = Writer(model.algebra, (), tuple(many), known, like).program({"period": node})
-    return program(list(many.values()))[0]

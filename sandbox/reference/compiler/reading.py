@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import namedtuple
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch import Tensor
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Value
+from sandbox.neurons.dice import normal, uniform
+from sandbox.reference.compiler.formula import Formula
 
 
 @lru_cache(maxsize=256)
@@ -46,6 +48,20 @@ def places(like: Tensor) -> dict[str, Any]:
         "i": torch.arange(count, dtype=like.dtype, device=like.device).reshape(shape),
         "N": torch.full((), count, dtype=like.dtype, device=like.device),
     }
+
+
+def started(
+    formula: Formula, parameters: Mapping[str, Value], shape: tuple[int, ...], like: Tensor | None, stream: int
+) -> Value:
+    """Return initial values from a formula over constants, and perhaps over `i`, `N` and draws of a stream."""
+    if not formula.names - parameters.keys():
+        value = formula(parameters)
+        return value.to(like) if isinstance(value, Tensor) and like is not None else value
+    every = torch.zeros(shape, dtype=torch.float64, device=None if like is None else like.device)
+    key = torch.zeros((), dtype=torch.int64, device=every.device)
+    drawn = {"rand_drawn": uniform(key, every, stream), "randn_drawn": normal(key, every, stream)}
+    start = formula({**parameters, **drawn, **places(every)})
+    return start if like is None else start.to(like)
 
 
 CLOCKS: dict[str, Callable[[Any, float], Tensor]] = {

@@ -4,68 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from operator import add, itemgetter, sub
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sandbox.reference.compiler.algebra import Algebra, Node
-from sandbox.reference.compiler.functions import FUNCTIONS, counted, floored, power, remainder
+from sandbox.reference.compiler.algebra import Algebra
+from sandbox.reference.compiler.functions import FUNCTIONS, PLAIN, counted, power
+from sandbox.reference.compiler.node import Node
+from sandbox.reference.compiler.program import Program, Register
 
 Operand = Any  # a float, known now, or a Register
 HUGE = 1e30  # a variable that overflowed is clamped here before the reset: infinity times zero is NaN
 TINY = 4e-16  # tolerance for two weights that sum to one
 MIRRORED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq", "ne": "ne"}
 SIGNS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|"}
-PLAIN: dict[str, Callable[..., Any]] = {
-    "lt": lambda a, b: a < b,
-    "le": lambda a, b: a <= b,
-    "gt": lambda a, b: a > b,
-    "ge": lambda a, b: a >= b,
-    "eq": lambda a, b: a == b,
-    "ne": lambda a, b: a != b,
-    "and": lambda *x: all(x),
-    "or": lambda *x: any(x),
-    "not": lambda x: not x,
-    "indicator": float,
-    "pow": power,
-    "mod": remainder,
-    "floordiv": floored,
-    "largest": max,
-    "smallest": min,
-    "plus": add,
-    "minus": sub,
-    "choose": lambda condition, a, b: a if condition else b,
-}
-
-
-class Register(NamedTuple):
-    """Place of a tensor: a named input, a constant, or the result of a row."""
-
-    kind: str
-    at: int
-
-
-@dataclass(frozen=True)
-class Program:
-    """Rows `(function, registers)`; registers are the `inputs`, then constants, then the results of earlier rows."""
-
-    reads: tuple[str, ...]  # the names of the inputs that it uses
-    extra: tuple[str, ...]  # those that come after the given ones
-    constants: tuple[Any, ...]
-    rows: tuple[tuple[Callable[..., Tensor], Callable[..., Any]], ...]
-    outputs: tuple[int, ...]
-    lines: tuple[str, ...]
-
-    def __call__(self, inputs: Sequence[Any]) -> list[Tensor]:
-        registers = [*inputs, *self.constants]
-        append = registers.append
-        for function, arguments in self.rows:
-            append(function(*arguments(registers)))
-        return [registers[i] for i in self.outputs]
 
 
 class Writer:

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from sandbox.neurons.base import Neuron
-from sandbox.reference.brian import events, jumps, parameters, unit
+from sandbox.reference.brian import events, jumps, parameters
 from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.formula import Formula, parse, right_hand_sides
 from sandbox.reference.compiler.units import in_house, symbols
+from sandbox.reference.quantities import unit
 
 Array = NDArray[np.float64]
 RTOL = 1e-12  # tighter than the 1e-10 reported, so that six time steps of a fourth-order scheme have larger errors
@@ -56,7 +57,7 @@ class Equations(NamedTuple):
 
 
 def equations_of(neuron: Neuron) -> Equations:
-    """Read a neuron's equations; raise ValueError if they contain random numbers."""
+    """Read a neuron's equations, those of the first cell where cells differ; raise ValueError for random numbers."""
     if neuron.inputs:
         raise ValueError(f"it has several inputs ({', '.join(neuron.inputs)}); SciPy solves equations with one")
     if "current" not in neuron.units and not neuron.inputs:
@@ -81,7 +82,7 @@ def equations_of(neuron: Neuron) -> Equations:
         values={name: value * scales[name] for name, value in parameters(neuron).items()},
         start=np.array(start),
         scales=scales,
-        t_refractory=0.0 if neuron.refractory is not None else float(neuron.t_refractory),
+        t_refractory=0.0 if neuron.refractory is not None else float(torch.as_tensor(neuron.t_refractory).flatten()[0]),
     )
 
 

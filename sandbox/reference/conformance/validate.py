@@ -14,6 +14,7 @@ from rules.errors import unknown
 from rules.fields import admit
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.cell import Cell, variables
+from sandbox.reference.conformance.alike import first, tiled
 from sandbox.reference.conformance.evidence import Evidence
 from sandbox.reference.conformance.formula import FORMULA, formula_report
 from sandbox.reference.conformance.report import Check, ConformanceReport
@@ -76,7 +77,7 @@ def validate(
         dt: time step [ms], 0.1 by default.
         duration: of each stimulus [ms], 1000 by default. Cells without equations have 200 steps by default, and those
             with a greatest number of steps no more than that.
-        cells: number of cells for each stimulus, 20 by default.
+        cells: number of cells for each stimulus, 20 by default; theirs for constants that differ by cell.
         seed: of the noise.
         record: names of the variables to compare; None for all in the equations.
         tolerance: largest allowed difference, relative to the largest value of a variable; 1e-9 by default.
@@ -133,10 +134,11 @@ def validate(
     tiers = [tier for tier in asked if tier != FORMULA]
     if currents is None:
         stimuli, currents = tuple(STIMULI), all_currents(neuron, cells, max(round(duration / dt), 1), dt, seed)
+        neuron = tiled(neuron, cells, len(stimuli))
     else:
         stimuli, currents = GIVEN, currents.double()
         check_currents(neuron, currents, dt)
-    state = neuron.initial_state((1,), currents)
+    state = first(neuron).initial_state((1,), currents)
     for name in record or ():
         if name not in evolving(neuron, state):
             raise unknown(f"variable of {type(neuron).__name__}", name, evolving(neuron, state) or variables(state))
@@ -215,9 +217,9 @@ def _run(
     facts: dict[str, Any] = {}
     if "same_scheme" in tiers:
         checks, facts = same_scheme(trial, tolerance, evidence)
-        checks += firing_checks(trial.neuron, trial.dt, tolerance)
+        checks += firing_checks(first(trial.neuron), trial.dt, tolerance)
     if "float32" in tiers:
         checks += float32(trial)
     if "limit" in tiers:
-        checks += limit(trial.neuron, evidence)
+        checks += limit(first(trial.neuron), evidence)
     return checks, facts

@@ -14,7 +14,7 @@ from torch import Tensor
 from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.formula import OPERATORS, Closure, closed
 from sandbox.reference.compiler.functions import FUNCTIONS, Function, truncated
-from sandbox.reference.compiler.model import OPERATORS as SIGNS
+from sandbox.reference.compiler.maker import OPERATORS as SIGNS
 from sandbox.reference.compiler.units import symbols
 from sandbox.reference.compiler.written import Statement, names
 from sandbox.reference.synapses.pathways import Text

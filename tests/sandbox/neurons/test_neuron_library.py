@@ -465,3 +465,30 @@ def test_bad_input_is_refused(make, message):
 def test_a_step_longer_than_the_fastest_time_constant_is_warned_of(run):
     with pytest.warns(UserWarning, match="dt=6 ms is longer than the fastest time constant of LIF, 5 ms"):
         run()
+
+
+def test_a_value_for_each_cell_is_learned_from_its_own_start():
+    starts = torch.tensor([5.0, 10.0, 20.0])
+    thresholds = torch.tensor([0.0, 1.0, 3.0])
+    cells = Learned(
+        LIF(tau_mem=learnable(starts), v_threshold=learnable(thresholds), v_reset=learnable([-1.0, -0.5, 0.0]))
+    )
+    now = cells()
+    assert torch.equal(now.tau_mem, starts)
+    assert torch.equal(now.v_threshold, thresholds)
+    with torch.no_grad():
+        cells.raw["tau_mem"].copy_(torch.tensor([0.0, 1.0, -1.0]))
+        cells.raw["v_reset"].copy_(torch.tensor([0.0, 1.0, -1.0]))
+    now = cells.double()()
+    assert torch.allclose(now.tau_mem, starts.double() * torch.tensor([0.0, 1.0, -1.0]).double().exp())
+    assert torch.allclose(now.v_reset, torch.tensor([-1.0, 0.0, -1.0]).double())
+    assert (now.v_threshold > now.v_reset).all()
+    net = build((4,), 3, (3,), neuron=LIF(tau_mem=learnable(starts)))
+    net(torch.ones(20, 2, 4)).output.sum().backward()
+    assert (net.layers[0].cells.learned.raw["tau_mem"].grad != 0).any()
+    with pytest.raises(ValueError, match="give a finite number, or one for each cell"):
+        learnable([1.0, float("nan")])
+    with pytest.raises(ValueError, match="or one for each cell of the shape"):
+        learnable([1.0, 2.0], (3,))
+    with pytest.raises(ValueError, match="must start above"):
+        Learned(LIF(v_threshold=learnable([5.0, -5.0])))

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from sandbox import LIF, CubaLI, CubaLIF, Integrator, build, learnable
+from sandbox.networks.delays import Delayed
 from sandbox.networks.network import Layer, Network, Population
 from sandbox.networks.parts import Neurons, Stack, Stateless
 from sandbox.neurons import IF, PLIF, EulerCubaLIF, MultiIF, MultiLIF
-from sandbox.nir.parts import Delayed, Scale, SumPool2d, Threshold
+from sandbox.nir.parts import Scale, SumPool2d, Threshold
 
 DT = 0.5  # ms
 
@@ -60,6 +61,15 @@ def images():
     return net
 
 
+def delayed_images():
+    net = build((2, 6, 6), 3, ("4c3p2d3", "4x3d2", "10d4"), neuron=LIF(), dt=DT, seed=1)
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            if name.endswith("bias"):
+                p.add_(1.5)
+    return net
+
+
 def stack():
     """Parts that only a Stack has: neurons without weights, thresholds, factors, sums, delays, a last weight."""
     cells = lambda neuron: Neurons(Population(neuron, DT))  # noqa: E731
@@ -99,4 +109,6 @@ NETWORKS = {
     "images": images,
     "stack": stack,
     "Conv1d": sequence_of_channels,
+    "learned delays": lambda: build((4,), 3, ("6d5", "5rd2"), dt=DT),
+    "learned delays of channels": delayed_images,
 }

@@ -87,6 +87,26 @@ def test_learned_constants_are_learned_again():
     assert set(again.layers[0].cells.learned.raw) == {"tau_mem"}
 
 
+def test_learned_delays_are_learned_again_and_whole_for_others():
+    """Other programs read the whole steps of evaluation; ours the numbers that are learned, bit for bit."""
+    net = NETWORKS["learned delays of channels"]()
+    graph = written(net)
+    again = from_nir(graph)
+    for part, same_part in zip(net.layers[:-1], again.layers[:-1], strict=True):
+        assert torch.equal(part.delays.learned["raw"], same_part.delays.learned["raw"])
+        assert same_part.delays.learned["raw"].requires_grad
+    shape = (2, 6, 6)
+    steps = np.asarray(graph.nodes["layers_0_delays"].delay) / (DT / 1000)
+    np.testing.assert_allclose(steps, net.layers[0].delays.whole.expand(shape), atol=1e-9)
+    x = torch.rand(9, 2, *shape)
+    assert torch.equal(net.eval()(x).output, again.eval()(x).output)
+    for node in graph.nodes.values():
+        node.metadata.clear()  # as of another program
+    bare = from_nir(graph, dt=DT)
+    assert "Delayed" in [type(part).__name__ for part in bare.layers]
+    assert not [name for name, _ in bare.named_parameters() if "raw" in name]
+
+
 def test_what_nir_cannot_say_is_warned_of():
     net = build((4,), 3, (6,), neuron=LIF(reset="subtract", t_refractory=2.0))
     with pytest.warns(
@@ -165,8 +185,8 @@ class TestRefused:
             to_nir(Network([a.layers[0], b.layers[0]], (4,)))
 
     def test_a_delay_without_neurons(self):
+        from sandbox.networks.delays import Delayed
         from sandbox.networks.parts import Stack
-        from sandbox.nir.parts import Delayed
 
         with pytest.raises(ValueError, match="layers_0 delays by steps, and without neurons nobody knows how long"):
             to_nir(Stack([Delayed(torch.tensor(2))], (4,)))

@@ -10,8 +10,8 @@ import torch
 from sandbox.neurons import IN_BRIAN2
 from sandbox.reference import from_brian2, from_brian2_synapses
 from sandbox.reference.compiler import effort, grammar
-from sandbox.reference.compiler.compile import _read
 from sandbox.reference.compiler.given import Given
+from sandbox.reference.compiler.texts import read
 from tests.sandbox.config.fuzz import watched
 from tests.sandbox.reference.synaptic_models import EXAMPLES, LITERATURE
 
@@ -60,7 +60,7 @@ def front(count: int, seed: int) -> int:
     rng, accepted = random.Random(seed), 0
     for number in range(count):
         held = Given(model(rng), expression(rng, 2), f"v = {expression(rng, 2)}", None, None, {}, {}, {})
-        accepted += watched(lambda g=held: _read(g, ("current", "1", None, None)), (seed, number))
+        accepted += watched(lambda g=held: read(g, ("current", "1", None, None)), (seed, number))
     return accepted
 
 

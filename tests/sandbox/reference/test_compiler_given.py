@@ -270,6 +270,23 @@ def test_gradients_after_a_first_run_in_inference_mode():
     assert torch.allclose(x.grad, torch.full((2,), 0.1))
 
 
+def test_gradients_of_a_model_that_was_compiled_in_inference_mode():
+    with torch.inference_mode():
+        cell = from_brian2(
+            "dv/dt = (x - a*v)/(10*ms) : 1\na : 1 (constant)",
+            method="euler",
+            input="x",
+            input_unit="1",
+            initial={"a": [1, 2]},
+        )
+    x = torch.ones(2, requires_grad=True)
+    state = cell.initial_state((2,), torch.ones(2))
+    for _ in range(2):
+        state = cell.integrate(x, state, 1.0)
+    state.v.sum().backward()
+    assert torch.allclose(x.grad, torch.tensor([0.19, 0.18]))
+
+
 @pytest.mark.parametrize("line", ["rates : Hz (constant)", "rates = 400*Hz*(1 + cos(2*pi*20*Hz*t)) : Hz", ""])
 def test_sources_without_a_variable(line):
     threshold = "rand() < rates*dt" if line else "rand() < 0.04"
@@ -280,6 +297,17 @@ def test_sources_without_a_variable(line):
         fired, state = cell.step(torch.zeros(2000).double(), state, 0.1)
         spikes += float(fired.sum())
     assert spikes == pytest.approx(40_000, rel=0.02)  # of a million draws; the standard deviation is half a percent
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [("False", 0.0), ("True", 1.0), ("p > 0.5", 1.0), ("p < 0.5", 0.0)])
+def test_a_threshold_that_is_the_same_for_all_cells(threshold, expected):
+    cell = from_brian2("v : 1\np : 1 (constant)", threshold, "v += 1", initial={"p": 0.7}, input=None)
+    state = cell.initial_state((2, 3), torch.zeros(1))
+    for _ in range(3):
+        spikes, state = cell.step(torch.zeros(2, 3), state, 0.1)
+        assert spikes.tolist() == [[expected] * 3] * 2
+    assert state.v.tolist() == [[3 * expected] * 3] * 2
+    assert float(cell.with_parameters(p=torch.tensor(0.7)).step(torch.zeros(2, 3), state, 0.1)[0].mean()) == expected
 
 
 def test_jumps_of_a_parameter():

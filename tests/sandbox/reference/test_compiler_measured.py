@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import brian2 as b2
 import pytest
 import torch
@@ -126,3 +128,18 @@ def test_networks_take_cells_whose_threshold_reads_the_input():
     network = build(shape=(4,), classes=2, hidden=(5,), neuron=cell)
     network.layers[0].run(torch.ones(20, 2, 4)).output.sum().backward()
     assert next(network.parameters()).grad.abs().sum() > 0
+
+
+def test_the_rheobase_of_many_cells_is_that_of_a_few_of_them():
+    tau, v = torch.linspace(5.0, 15.0, 200).double(), torch.linspace(0.0, 2.0, 200).double()
+    cell = from_brian2(
+        "dv/dt = (10*Mohm*current - v)/tau : volt\ntau : second (constant)",
+        "v > 15*mV",
+        "v = 0*mV",
+        method="exact",
+        initial={"tau": tau.numpy() * b2.ms, "v": v.numpy() * b2.mV},
+    )
+    begun = time.process_time()
+    assert cell.rheobase == pytest.approx(1.5, rel=1e-3)
+    assert time.process_time() - begun < 30  # 2 s alone; 200 cells take a minute
+    assert len(cell.tau) == 200

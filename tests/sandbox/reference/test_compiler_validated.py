@@ -85,3 +85,19 @@ def test_a_network_of_it_is_that_of_brian2(name):
     report = to_brian2(network).compare(x)
     assert report.passed, str(report)
     assert report.spikes[0] > 0
+
+
+@pytest.mark.parametrize("clamped", ["", " (unless refractory)"])
+@pytest.mark.parametrize("into", ["g", "v"])
+def test_an_input_that_jumps_is_that_of_brian2(into, clamped):
+    """The input is added to a conductance or to the membrane before each step, in refractory cells where it may be."""
+    neuron = from_brian2(
+        f"dv/dt = (-v + 20*g*mV)/(10*ms) : volt (unless refractory)\ndg/dt = -g/(5*ms) : 1{clamped}",
+        threshold="v > 15*mV",
+        reset="v = 0*mV; g = g/2",
+        refractory="3*ms",
+        method="exponential_euler",
+        jumps=into,
+    )
+    report = validate(neuron, duration=60.0, cells=2, tiers=("same_scheme",))
+    assert report.passed, str(report)

@@ -1,0 +1,71 @@
+"""The programs of a neuron's step, written for one dt, dtype, device and set of constants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sandbox.neurons.base import Value
+from sandbox.reference.compiler.model import Model
+from sandbox.reference.compiler.node import Node
+from sandbox.reference.compiler.program import Program
+from sandbox.reference.compiler.tape import Writer
+
+
+class Plan(NamedTuple):
+    """The programs of one step, for one dt, dtype, device and set of constants."""
+
+    update: Program
+    threshold: Program | None
+    reset: Program | None
+    refractory: bool
+    fixed: bool = False  # whether the threshold is the same for all cells
+
+
+def planned(
+    model: Model, inputs: Sequence[str], known: dict[str, float], swing: float, like: Tensor, refractory: bool
+) -> Plan:
+    """Return the programs of a step, for constants that are known, and cells that may be refractory."""
+    write = partial(written, model, known, like)
+    update = write(inputs, model.after(refractory))
+    reset = write(["fired"], model.reset) if model.reset else None
+    if model.above is None:
+        return Plan(update, None, reset, refractory)
+    compared = {"u": model.algebra.call("difference", *model.above)}
+    compared |= {name: node for name, node in (("gate", model.gate), ("holds", model.exact)) if node is not None}
+    fixed = all(side.level < 2 for side in model.above)
+    return Plan(update, write([], compared, scale=1 / swing), reset, refractory, fixed)
+
+
+def written(
+    model: Model,
+    known: dict[str, float],
+    like: Tensor,
+    inputs: Sequence[str],
+    outputs: Mapping[str, Node],
+    scale: float = 1.0,
+) -> Program:
+    """Return the program of these nodes, for constants that are known and a dtype and device."""
+    mentioned = set().union(*(node.names() for node in outputs.values()), set())
+    given = [*model.variables, "wait", "key", "clock", *inputs]
+    extra = [name for name in sorted(mentioned) if name not in known and name not in given]
+    return Writer(model.algebra, given, extra, known, like).program(outputs, scale)
+
+
+def period_of(model: Model, parameters: Mapping[str, Value]) -> Any:
+    """Return the refractory time [ms] of constants, a tensor if one of them is; None if it depends on the state."""
+    node = model.period
+    assert node is not None
+    if node.level == 2:
+        return None
+    many = {name: value for name, value in parameters.items() if name in node.names() and isinstance(value, Tensor)}
+    known = {name: float(value) for name, value in parameters.items() if not isinstance(value, Tensor)}
+    if not many:
+        return Writer(model.algebra, (), (), known, torch.zeros(())).plain(node)
+    like = next(iter(many.values()))
+    program = Writer(model.algebra, (), tuple(many), known, like).program({"period": node})
+    return program(list(many.values()))[0]
