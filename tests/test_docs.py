@@ -35,6 +35,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "data",
     "events",
     "networks",
+    "from_brian2",
     "speech",
     "brain_signals",
     "language",
@@ -51,6 +52,7 @@ WRITTEN = [  # by hand; the others are generated and ignored by git
     "hardware",
     "cells",
     "nir",
+    "conformance",
     "results",
     "gallery",
     "faq",
@@ -92,7 +94,7 @@ def generated(tmp_path_factory):
 
 
 def test_pages_with_code_are_found():
-    assert len(WITH_CODE) == 27
+    assert len(WITH_CODE) == 29
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][name in QUICK :]) for name in WITH_CODE])

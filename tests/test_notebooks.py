@@ -14,8 +14,8 @@ from tests.conftest import ROOT
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-def test_there_are_nineteen():
-    assert len(NOTEBOOKS) == 19
+def test_there_are_twenty():
+    assert len(NOTEBOOKS) == 20
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -43,7 +43,8 @@ def test_what_it_imports_is_there(path):
 def test_notebook(path, monkeypatch):
     """An assertion in a cell that fails, fails the test; loops run as a reader's do, by kernels where they can."""
     text = path.read_text()
-    if absent := [name for name in ("snntorch", "spikingjelly") if name in text and not importlib.util.find_spec(name)]:
+    peers = ("snntorch", "spikingjelly", "norse", "sinabs")
+    if absent := [name for name in peers if name in text and not importlib.util.find_spec(name)]:
         pytest.skip(f"{', '.join(absent)} not installed: make peers")
     monkeypatch.setenv("SANDBOX_KERNELS", "auto")
     notebook = nbformat.read(path, as_version=4)

@@ -22,6 +22,11 @@ def validate(given: Any) -> int:
     from sandbox.report.conformance import write_page
 
     names = list(REGISTRIES["neuron"]) if given.neuron == "all" else [given.neuron]
+    equation = given["as"] and Choice(given["as"], given.as_options)
+    if given.as_options and not equation:
+        raise ValueError("--as-options are of the equation that --as names: add --as NAME, or use --options")
+    if given.neuron == "all" and equation:
+        raise ValueError("--as is of one cell, and `all` are neurons of the sandbox: name the cell")
     choices = {name: Choice(name, given.options) for name in names}
     settings = {
         "dt": given.dt,
@@ -30,7 +35,7 @@ def validate(given: Any) -> int:
         "seed": given.seed,
         "tiers": given.tiers,
     }
-    reports = validate_all(choices, given.jobs, executor_of(given), **settings)
+    reports = validate_all(choices, given.jobs, executor_of(given), equation, **settings)
     facts = [report.facts() for report in reports.values()]
     text = "\n\n".join(map(str, reports.values()))
     if given.html:

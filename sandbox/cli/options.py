@@ -320,9 +320,26 @@ COMMANDS: dict[str, Command] = {
         "sandbox validate lif --duration 200 --tiers same_scheme",
         (),
         (
-            Option("neuron", "a name of `sandbox list neurons`, `all`, or path/to/file.py:Name", shown="NEURON"),
+            Option(
+                "neuron",
+                "a name of `sandbox list neurons`, `all`, path/to/file.py:Name, or a class of snnTorch, SpikingJelly, "
+                "Norse or Sinabs, such as snntorch:Leaky; the module or file is imported, which runs its code",
+                shown="NEURON",
+            ),
             Option("--tiers", "some of same_scheme, float32, limit; all by default", None, list[str] | None, "NAMES"),
             Option("--options", "parameters of the neuron, such as '{tau_mem: 10.0}'", {}, dict[str, Any], "OPTIONS"),
+            Option(
+                "--as",
+                "the equation that NEURON is said to be, a name of `sandbox list neurons`; NEURON is then any function "
+                "step(current, state) that returns (spikes, state) or (spikes, v, state), or a class or function that "
+                "is called with --options and returns one",
+                None,
+                str | None,
+                "NAME",
+            ),
+            Option(
+                "--as-options", "parameters of that equation, such as '{tau_mem: 10.0}'", {}, dict[str, Any], "OPTIONS"
+            ),
             Option("--dt", "time step [ms]", 0.1, float, "0.1"),
             Option(
                 "--duration",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import tempfile
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sandbox import executors
-from sandbox.config.registry import Choice
+from sandbox.config.registry import Choice, find
 from sandbox.executors.base import Executor, Progress, free, run_all
 from sandbox.reference.conformance.report import ConformanceReport
 from sandbox.reference.conformance.validate import validate
@@ -28,6 +29,7 @@ class Validation:
     neuron: Choice
     settings: dict[str, Any]
     folder: Path
+    equation: Choice | None = None  # that the neuron is said to be, where it is a step
 
     @property
     def has_result(self) -> bool:
@@ -40,7 +42,7 @@ class Validation:
 
         torch.set_num_threads(1)
         self.folder.mkdir(exist_ok=True)
-        found = pickle.dumps(validate(self.neuron.make("neuron"), **self.settings))
+        found = pickle.dumps(validated(self.neuron, self.equation, **self.settings))
         fence()
         (self.folder / REPORT).write_bytes(found)
         progress(1, 1)
@@ -49,8 +51,52 @@ class Validation:
         """Do nothing: the index of runs has no validations."""
 
 
+def validated(choice: Choice, equation: Choice | None, **settings: Any) -> ConformanceReport:
+    """Return the report of a neuron of the sandbox, of a cell of a known library, or of a step and its equation."""
+    if equation is None:
+        return validate(choice.make("neuron"), **settings)
+    return validate(equation.make("neuron"), step=step_of(choice), **settings)
+
+
+def step_of(choice: Choice) -> Any:
+    """Return the step that a name stands for.
+
+    A function of two arguments is the step itself; a class or another function is called with the options, and what it
+    returns is the step, or a cell of a known library.
+
+    Raises:
+        ValueError: for a neuron of the sandbox, which has its equation already, and for what is not called.
+    """
+    from sandbox.neurons.cell import Cell
+    from sandbox.reference.peers import as_step, known
+
+    if ":" not in choice.name:
+        raise ValueError(f"{choice.name!r} is a neuron of the sandbox, which is its own equation: leave --as out")
+    found = find("neuron", choice.name)
+    if inspect.isfunction(found) and not choice.options and _arguments(found) == 2:
+        return found
+    made = choice.make("neuron")
+    if known(made):
+        return as_step(made)
+    if isinstance(made, Cell) or not callable(made):
+        raise ValueError(
+            f"{choice.name!r} makes a {type(made).__name__}, which is not a function step(current, state): name one, "
+            "or leave --as out for a neuron of the sandbox"
+        )
+    return made
+
+
+def _arguments(function: Callable[..., Any]) -> int:
+    """Count the arguments of a function that have no default."""
+    return sum(each.default is each.empty for each in inspect.signature(function).parameters.values())
+
+
 def validate_all(
-    choices: Mapping[str, Choice], jobs: int = 2, executor: str | Executor = "local", **settings: Any
+    choices: Mapping[str, Choice],
+    jobs: int = 2,
+    executor: str | Executor = "local",
+    equation: Choice | None = None,
+    **settings: Any,
 ) -> dict[str, ConformanceReport]:
     """Return the report of each neuron, by name.
 
@@ -59,6 +105,7 @@ def validate_all(
         jobs: number of processes.
         executor: where neurons are validated: a name of `sandbox.executors.EXECUTORS`, "local" by default, or an
             executor. Any but "local" gets a folder in the current one, which its hosts must see.
+        equation: that they are said to be, where they are steps.
         settings: those of `sandbox.validate`.
 
     Raises:
@@ -66,10 +113,10 @@ def validate_all(
     """
     where, here = executors.make(executor, jobs), executor == "local"
     if here and (jobs == 1 or len(choices) == 1):
-        return {name: validate(choice.make("neuron"), **settings) for name, choice in choices.items()}
+        return {name: validated(choice, equation, **settings) for name, choice in choices.items()}
     with tempfile.TemporaryDirectory(prefix="validation-", dir=None if here else Path.cwd()) as place:
         started = {
-            name: Validation(choice, settings, Path(place) / str(number))
+            name: Validation(choice, settings, Path(place) / str(number), equation)
             for number, (name, choice) in enumerate(choices.items())
         }
         # the neurons at the end of the library take longest, so they start first

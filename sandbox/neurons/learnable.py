@@ -40,6 +40,8 @@ def learnable(initial: float | Sequence[float] | Tensor, shape: tuple[int, ...] 
 
     Reference: Fang et al. 2021, parametric LIF (arXiv 2007.05785); the way the bound is kept is ours.
     """
+    if isinstance(initial, Learnable) and initial.each is not None and not shape:
+        return initial
     if isinstance(initial, float | int) or not (each := torch.as_tensor(initial).detach().clone()).ndim:
         marked = Learnable(float(initial))  # type: ignore[arg-type]  # a tensor of one number
         marked.shape = tuple(shape)

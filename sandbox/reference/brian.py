@@ -31,7 +31,12 @@ def with_equations(cell: Cell) -> Neuron:
 
 
 def run_brian2(
-    neuron: Neuron, currents: Tensor, dt: float, record: tuple[str, ...] | None = None, periods: Tensor | None = None
+    neuron: Neuron,
+    currents: Tensor,
+    dt: float,
+    record: tuple[str, ...] | None = None,
+    periods: Tensor | None = None,
+    when: str = "end",
 ) -> Trajectory:
     """Simulate a neuron in Brian2, in float64, with NumPy code and no compiler.
 
@@ -41,8 +46,10 @@ def run_brian2(
         neuron: the neuron.
         currents: `[T, N]` [nA], or `[T, N, inputs]`, constant within each step (a TimedArray, read at its beginning).
         dt: time step [ms].
-        record: variables to record at the end of each step, after the reset; None for the membrane.
+        record: variables to record in each step; None for the membrane.
         periods: a refractory period [ms] for each cell, `[N]`; None for that of the neuron.
+        when: slot of Brian2's schedule in which variables are recorded: "end" of the step, after the reset, or
+            "after_groups", before threshold and reset.
 
     Returns: A `Trajectory`, as from `sandbox.simulate`.
 
@@ -62,7 +69,7 @@ def run_brian2(
     steps, cells = currents.shape[:2]
     with plain_numpy(), proof_reading(neuron):
         group = make_group(neuron, currents, dt, neuron.initial_state((cells,), currents[0]), periods)
-        states = b2.StateMonitor(group, list(record), record=True, when="end", dt=dt * b2.ms)
+        states = b2.StateMonitor(group, list(record), record=True, when=when, dt=dt * b2.ms)
         parts = [group, states] + ([b2.SpikeMonitor(group)] if neuron.threshold else [])
         b2.Network(parts).run(steps * dt * b2.ms, namespace={})
         variables = {name: _plain(getattr(states, name), unit(neuron.units[name])) for name in record}

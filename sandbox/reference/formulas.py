@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rules.steps import SLACK
 from sandbox.neurons import (
     ASN,
     CPLIF,
@@ -92,14 +93,16 @@ def scaled(cell: KLIF, x: Array, dt: float) -> tuple[Array, Array]:
 
 
 def current_based(cell: EulerCubaLIF, x: Array, dt: float) -> tuple[Array, Array]:
-    """Return spikes of Euler steps of synapse and membrane, in the cell's order, without a refractory period."""
+    """Return spikes of Euler steps of synapse and membrane, in the cell's order; v waits while refractory."""
     a, b = dt / cell.tau_mem, dt / cell.tau_syn
+    wait, closed = np.zeros(x.shape[1:]), max(np.floor(cell.t_refractory / dt + SLACK) - 1, 0.0)
     v, i, rows, membranes = np.full(x.shape[1:], cell.v_leak), np.zeros(x.shape[1:]), [], []
     for current in x:
         heard = {"together": i, "synapse_first": (1 - b) * i + b * current, "jump_first": i + b * current}[cell.order]
-        v = (1 - a) * v + a * (cell.v_leak + cell.r * heard)
+        v = np.where(wait > 0, v, (1 - a) * v + a * (cell.v_leak + cell.r * heard))
         i = (1 - b) * heard if cell.order == "jump_first" else (1 - b) * i + b * current
-        s = (v > cell.v_threshold if cell.strict else v >= cell.v_threshold).astype(float)
+        s = (v > cell.v_threshold if cell.strict else v >= cell.v_threshold) * (wait <= 0) * 1.0
+        wait = np.where(s > 0, closed, np.maximum(wait - 1, 0.0))
         if cell.reset == "subtract":
             v = v - s * (cell.v_threshold - cell.v_reset)
         elif cell.reset == "to_value":

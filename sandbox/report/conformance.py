@@ -44,6 +44,6 @@ def _largest(report: ConformanceReport) -> str:
     values = [
         c.value
         for c in report.checks
-        if c.tier == "same_scheme" and c.name in report.differences and c.value is not None
+        if c.tier in ("same_scheme", "step") and c.name.partition(",")[0] in report.differences and c.value is not None
     ]
     return f"{max(values):.1e}" if values else "-"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -62,9 +63,17 @@ def thinned(neuron: Any) -> Any:
     (length,) = lengths
     kept = torch.linspace(0, length - 1, FEW).round().long()
     few = {name: value.detach()[kept] for name, value in many.items() if value.shape == (length,)}
-    made = replace(neuron, **{name: value for name, value in few.items() if name not in starts})
-    object.__setattr__(made, "starts", {**neuron.starts, **{name: few[name] for name in starts if name in few}})
-    return made
+    neuron = beginning(neuron, {name: few[name] for name in starts if name in few})
+    return replace(neuron, **{name: value for name, value in few.items() if name not in starts})
+
+
+def beginning(neuron: Any, starts: Mapping[str, Tensor]) -> Any:
+    """Return a compiled neuron with other initial values, which belong to its class."""
+    if not starts:
+        return neuron
+    kind = type(neuron)
+    other = type(kind.__name__, (kind,), {"starts": {**neuron.starts, **starts}})
+    return other(**{field.name: getattr(neuron, field.name) for field in fields(neuron)})
 
 
 def _smallest(neuron: Any, number: int | None = None) -> float:

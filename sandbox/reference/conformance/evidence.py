@@ -57,10 +57,11 @@ class Rates(NamedTuple):
 
 @dataclass
 class Evidence:
-    """The data that a validation keeps for its figures."""
+    """The data that a validation keeps for its figures, and the names of the two sides in them."""
 
     traces: list[Trace] = field(default_factory=list)
     raster: Raster | None = None
     convergence: list[Convergence] = field(default_factory=list)
     response: Response | None = None
     rates: Rates | None = None
+    sides: tuple[str, str] = ("Brian2", "sandbox")

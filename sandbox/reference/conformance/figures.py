@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sandbox.reference.conformance.evidence import Convergence, Evidence, Trace
+from sandbox.reference.conformance.evidence import Convergence, Evidence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ def conformance_figure(evidence: Evidence, unit: str, tolerance: float) -> Figur
     heights = ([1.15 * rows] if rows else []) + ([3.2] if last else [])
     parts = list(figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights).flat) if heights else []
     if rows:
-        _traces(parts.pop(0), evidence.traces, unit, tolerance)
+        _traces(parts.pop(0), evidence, unit, tolerance)
     if last:
         columns = parts.pop(0).subplots(1, len(last))
         for axes, draw in zip(np.atleast_1d(columns), last, strict=True):
@@ -51,7 +51,7 @@ def _last_row(evidence: Evidence) -> list[Any]:
     found: list[Any] = []
     raster, rates, response = evidence.raster, evidence.rates, evidence.response
     if raster is not None:
-        found.append(lambda axes: _raster(axes, raster))
+        found.append(lambda axes: _raster(axes, raster, evidence.sides))
     if evidence.convergence:
         found.append(lambda axes: _convergence(axes, evidence.convergence))
     if rates is not None:
@@ -63,14 +63,15 @@ def _last_row(evidence: Evidence) -> list[Any]:
     return found
 
 
-def _traces(part: Any, traces: list[Trace], unit: str, tolerance: float) -> None:
+def _traces(part: Any, evidence: Evidence, unit: str, tolerance: float) -> None:
     """Draw a row for each stimulus: current, membrane, and the difference on a logarithmic axis."""
+    traces, (theirs, ours) = evidence.traces, evidence.sides
     grid = part.subplots(len(traces), 3, sharex=True, squeeze=False, width_ratios=(1, 2, 1.4))
     for row, trace in zip(grid, traces, strict=True):
         row[0].plot(trace.t, trace.current, color="black", linewidth=0.8)
         row[0].set_ylabel(trace.stimulus, rotation=0, ha="right", va="center")
-        row[1].plot(trace.t, trace.theirs, label="Brian2", **WIDE)
-        row[1].plot(trace.t, trace.ours, label="here", **THIN)
+        row[1].plot(trace.t, trace.theirs, label=theirs, **WIDE)
+        row[1].plot(trace.t, trace.ours, label=ours, **THIN)
         off = np.abs(trace.ours - trace.theirs)
         row[2].semilogy(trace.t, np.where(off > 0, off, np.nan), ".", color="black", markersize=1.5)
         allowed = tolerance * (float(np.nanmax(np.abs(trace.theirs))) or 1.0)
@@ -80,16 +81,16 @@ def _traces(part: Any, traces: list[Trace], unit: str, tolerance: float) -> None
             axes.tick_params(labelsize=7)
             axes.spines[["top", "right"]].set_visible(False)
     grid[0][0].set_title("current [nA]", fontsize=9, loc="left")
-    grid[0][1].set_title(f"membrane [{unit}]: grey Brian2, dashed sandbox", fontsize=9, loc="left")
+    grid[0][1].set_title(f"membrane [{unit}]: grey {theirs}, dashed {ours}", fontsize=9, loc="left")
     grid[0][2].set_title(f"|difference| [{unit}]; dotted: tolerance", fontsize=9, loc="left")
     for axes in grid[-1]:
         axes.set_xlabel("time [ms]", fontsize=8)
 
 
-def _raster(axes: Axes, raster: Any) -> None:
-    axes.plot(*raster.theirs, "|", color="0.7", markersize=7, markeredgewidth=2.2, label="Brian2")
-    axes.plot(*raster.ours, "|", color="black", markersize=4, markeredgewidth=0.8, label="here")
-    _named(axes, "spikes under noise: grey Brian2, black sandbox", "time [ms]", "cell")
+def _raster(axes: Axes, raster: Any, sides: tuple[str, str]) -> None:
+    axes.plot(*raster.theirs, "|", color="0.7", markersize=7, markeredgewidth=2.2, label=sides[0])
+    axes.plot(*raster.ours, "|", color="black", markersize=4, markeredgewidth=0.8, label=sides[1])
+    _named(axes, f"spikes under noise: grey {sides[0]}, black {sides[1]}", "time [ms]", "cell")
 
 
 def _convergence(axes: Axes, rows: list[Convergence]) -> None:

@@ -65,6 +65,7 @@ class ConformanceReport:
     largest_shift: int = 0  # steps between the n-th spike of a cell here and there, at most; -1 if their numbers differ
     fi_curve: tuple[tuple[float, float, float], ...] = ()  # per cell: mean current [nA], rates there and here [Hz]
     evidence: Evidence = field(default_factory=Evidence, repr=False, compare=False)  # what the figures show
+    cell: str = ""  # the name of a cell given as a step; empty for the neuron's own
 
     @property
     def passed(self) -> bool:
@@ -119,7 +120,8 @@ class ConformanceReport:
         )
         facts = {name: getattr(self, name) for name in names}
         checks = [{**check._asdict(), "verdict": check.verdict} for check in self.checks]
-        plain: dict[str, Any] = _finite({"neuron": repr(self.neuron), "checks": checks, **facts})
+        named = {"neuron": repr(self.neuron), "cell": self.cell, "checks": checks}
+        plain: dict[str, Any] = _finite({**named, **facts})
         return plain
 
     def plot(self) -> Figure:
@@ -132,25 +134,34 @@ class ConformanceReport:
 
     def __str__(self) -> str:
         rows = [
-            f"{self.neuron}",
+            f"{self.cell} as {self.neuron}" if self.cell else f"{self.neuron}",
             f"  {self.cells} cells, {self.duration:g} ms at dt = {self.dt:g} ms, {self._scheme}"
             f"stimuli: {', '.join(self.stimuli)}",
         ]
         for name, difference in self.differences.items():
             rows.append(f"  {name:<12} largest difference {difference:.2e} {self.neuron.units[name]}")
-        if self.neuron.spiking and "same_scheme" in self.tiers:
+        if self.neuron.spiking and {"same_scheme", "step"} & set(self.tiers):
             rows.append(
-                f"  {'spikes':<12} {self.spikes} in Brian2, {self.spikes_ours} here, {self.spikes_differing} "
-                f"at another step (largest shift {self.largest_shift} steps)"
+                f"  {'spikes':<12} {self.spikes} in {self._theirs}, {self.spikes_ours} {self._ours}, "
+                f"{self.spikes_differing} at another step (largest shift {self.largest_shift} steps)"
             )
         rows += [f"  {line}" for line in self.table().splitlines()]
         return "\n".join([*rows, f"  {self._verdict}"])
 
     @property
+    def _theirs(self) -> str:
+        return "Brian2" if self.neuron.equations else "the formula"
+
+    @property
+    def _ours(self) -> str:
+        return f"in {self.cell}" if self.cell else "here"
+
+    @property
     def _verdict(self) -> str:
         if not self.checked:
             return "NOTHING WAS CHECKED, because no tier that was asked for applies: leave tiers out"
-        return f"{'agrees' if self.passed else 'DOES NOT AGREE'} with {self.neuron.reference}"
+        reference = f"{type(self.neuron).__name__} in {self._theirs}" if self.cell else self.neuron.reference
+        return f"{'agrees' if self.passed else 'DOES NOT AGREE'} with {reference}"
 
     @property
     def _scheme(self) -> str:

@@ -25,8 +25,8 @@ def same_scheme(trial: Trial, tolerance: float, evidence: Evidence) -> tuple[lis
     a, b = (theirs.spikes, ours.spikes) if neuron.spiking else (torch.zeros(1, 1), torch.zeros(1, 1))
     relative, bad = _compared(trial, theirs, ours, tolerance)
     first = first_step(bad)
-    chaotic = _chaotic(trial, tolerance, first) if bool(bad.any()) else torch.zeros_like(first, dtype=torch.bool)
-    judged = ~chaotic | (torch.arange(len(bad))[:, None] < first)
+    wild = chaotic(trial, tolerance, first) if bool(bad.any()) else torch.zeros_like(first, dtype=torch.bool)
+    judged = ~wild | (torch.arange(len(bad))[:, None] < first)
     differing = int(((a != b) & judged).sum()) if neuron.spiking else 0
     checks = [_proof_read(), _finite(trial, theirs, ours)]
     checks += [
@@ -41,9 +41,9 @@ def same_scheme(trial: Trial, tolerance: float, evidence: Evidence) -> tuple[lis
     ]
     if neuron.spiking:
         checks.append(within("spikes at another step", TIER, differing, 0, f"of {int(a.sum())} in Brian2"))
-    if bool(chaotic.any()):
-        checks.append(_confessed(chaotic, first, trial.dt))
-    evidence.traces, evidence.raster = _traces(trial, theirs, ours), _raster(trial, a, b) if neuron.spiking else None
+    if bool(wild.any()):
+        checks.append(_confessed(wild, first, trial.dt))
+    evidence.traces, evidence.raster = traces(trial, theirs, ours), raster(trial, a, b) if neuron.spiking else None
     return checks, {
         "differences": {
             name: float(torch.where(judged, theirs.variables[name] - ours.variables[name], 0.0).abs().max())
@@ -52,8 +52,8 @@ def same_scheme(trial: Trial, tolerance: float, evidence: Evidence) -> tuple[lis
         "spikes": int(a.sum()),
         "spikes_ours": int(b.sum()),
         "spikes_differing": differing,
-        "largest_shift": _largest_shift(a * judged, b * judged) if neuron.spiking else 0,
-        "fi_curve": _rates(trial, a, b) if neuron.spiking else (),
+        "largest_shift": largest_shift(a * judged, b * judged) if neuron.spiking else 0,
+        "fi_curve": rates(trial, a, b) if neuron.spiking else (),
     }
 
 
@@ -67,7 +67,7 @@ def _compared(trial: Trial, theirs: Trajectory, ours: Trajectory, tolerance: flo
     return relative, bad
 
 
-def _chaotic(trial: Trial, tolerance: float, first: Tensor) -> Tensor:
+def chaotic(trial: Trial, tolerance: float, first: Tensor) -> Tensor:
     """Return the cells in which nudges outgrow the tolerance no later than the difference from Brian2 does.
 
     A defect larger than a nudge would exceed the tolerance earlier than the nudges, so chaos cannot hide it.
@@ -109,7 +109,8 @@ def _finite(trial: Trial, theirs: Trajectory, ours: Trajectory) -> Check:
     )
 
 
-def _traces(trial: Trial, theirs: Trajectory, ours: Trajectory) -> list[Trace]:
+def traces(trial: Trial, theirs: Trajectory, ours: Trajectory) -> list[Trace]:
+    """Return one cell of each stimulus, for the figure."""
     kept = min(len(trial.currents), 2000)
     column, membrane = trial.cells // 2, trial.neuron.membrane
     rows = []
@@ -131,7 +132,8 @@ def _traces(trial: Trial, theirs: Trajectory, ours: Trajectory) -> list[Trace]:
     return rows
 
 
-def _raster(trial: Trial, a: Tensor, b: Tensor) -> Raster:
+def raster(trial: Trial, a: Tensor, b: Tensor) -> Raster:
+    """Return the spikes under noise of both sides, for the figure."""
     of = dict(trial.blocks()).get("noisy", slice(0, trial.cells))
 
     def points(spikes: Tensor) -> tuple[Any, Any]:
@@ -141,14 +143,16 @@ def _raster(trial: Trial, a: Tensor, b: Tensor) -> Raster:
     return Raster(points(a), points(b))
 
 
-def _rates(trial: Trial, a: Tensor, b: Tensor) -> tuple[tuple[float, float, float], ...]:
+def rates(trial: Trial, a: Tensor, b: Tensor) -> tuple[tuple[float, float, float], ...]:
+    """Return mean current and firing rates of both sides, of each cell under noise."""
     of = dict(trial.blocks()).get("noisy", slice(0, trial.cells))
     seconds = len(a) * trial.dt / 1000
     columns = (trial.shown[:, of].mean(0), a[:, of].sum(0) / seconds, b[:, of].sum(0) / seconds)
     return tuple(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def _largest_shift(a: Tensor, b: Tensor) -> int:
+def largest_shift(a: Tensor, b: Tensor) -> int:
+    """Return the largest number of steps between n-th spikes of a cell; -1 if their numbers differ."""
     if not torch.equal(a.sum(0), b.sum(0)):
         return -1
     steps_a, steps_b = a.T.nonzero()[:, 1], b.T.nonzero()[:, 1]

@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from sandbox.neurons.base import Neuron
-from sandbox.reference.brian import events, jumps, parameters, unit
+from sandbox.reference.brian import events, jumps, parameters
 from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.formula import Formula, parse, right_hand_sides
 from sandbox.reference.compiler.units import in_house, symbols
+from sandbox.reference.quantities import unit
 
 Array = NDArray[np.float64]
 RTOL = 1e-12  # tighter than the 1e-10 reported, so that six time steps of a fourth-order scheme have larger errors

@@ -60,11 +60,11 @@ def sinusoidal(neuron: Neuron, cells: int, steps: int, dt: float, seed: int) -> 
 def saturating(neuron: Neuron, cells: int, steps: int, dt: float, seed: int) -> Tensor:
     """Saturate: a cell with a reset fires in almost every step in which it can.
 
-    With a reset, one to three times the current that moves a membrane over its swing in one step; without a reset, five
-    to fifteen rheobases.
+    With a reset, or several spikes in a step, one to three times the current that moves a membrane over its swing in
+    one step; for other cells, five to fifteen rheobases.
     """
     much = 5.0
-    if neuron.reset_code and math.isfinite(neuron.fastest):
+    if (neuron.reset_code or neuron.levels > 1) and math.isfinite(neuron.fastest):
         much = max(10.0, smallest(neuron.fastest) / dt)
     return much * rheobase(neuron) * torch.linspace(1, 3, cells, dtype=torch.float64).expand(steps, cells)
 

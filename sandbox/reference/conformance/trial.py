@@ -13,6 +13,7 @@ from torch import Tensor
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.loop import loop
 from sandbox.neurons.stepping import rest
+from sandbox.reference.conformance.alike import cast
 from sandbox.simulation import Trajectory, simulate
 
 
@@ -53,7 +54,7 @@ class Trial:
     def run(self, dtype: torch.dtype = torch.float64) -> Trajectory:
         """Simulate without gradients."""
         with torch.no_grad():
-            return simulate(self.neuron, self.currents.to(dtype), self.dt, self.record)
+            return simulate(cast(self.neuron, dtype), self.currents.to(dtype), self.dt, self.record)
 
     def disturbed(self, by: float) -> Trajectory:
         """Run in float64, with the membrane changed after every step by a fraction `by` of itself or of a swing.

@@ -1,0 +1,54 @@
+"""Neurons whose cells differ: repeated for each stimulus, and one of their cells alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor
+
+from sandbox.neurons.base import Neuron
+from sandbox.reference.compiler.measured import beginning
+
+
+def tiled(neuron: Neuron, cells: int, times: int) -> Neuron:
+    """Return a neuron for so many groups of cells side by side, in each of which they differ as they do.
+
+    Raises:
+        ValueError: for constants or initial values of another number of cells.
+    """
+    for name, value in _differing(neuron).items():
+        if tuple(value.shape) != (cells,):
+            raise ValueError(
+                f"{name} has a value for each of {value.numel()} cells, in shape {tuple(value.shape)}: check so many "
+                f"for each stimulus, cells={value.numel()}"
+            )
+    return _changed(neuron, lambda value: value.repeat(times))
+
+
+def first(neuron: Neuron) -> Neuron:
+    """Return the first of the cells."""
+    return _changed(neuron, lambda value: value.flatten()[0])
+
+
+def cast(neuron: Neuron, dtype: torch.dtype) -> Neuron:
+    """Return a neuron whose constants of each cell have a dtype."""
+    return _changed(neuron, lambda value: value.to(dtype))
+
+
+def _differing(neuron: Neuron) -> dict[str, Tensor]:
+    """Return the fields and initial values with a number for each cell, by name."""
+    values = {f.name: getattr(neuron, f.name) for f in fields(neuron)} | dict(getattr(neuron, "starts", {}))
+    return {name: value for name, value in values.items() if isinstance(value, Tensor) and value.numel() > 1}
+
+
+def _changed(neuron: Neuron, change: Callable[[Tensor], Tensor]) -> Neuron:
+    found = {name: change(value.detach()) for name, value in _differing(neuron).items()}
+    if not found:
+        return neuron
+    own = {f.name for f in fields(neuron)}
+    if not found.keys() <= own:  # of a compiled neuron, whose initial values belong to its class
+        starts = {name: value for name, value in found.items() if name not in own}
+        neuron = beginning(neuron, starts)
+    return replace(neuron, **{name: value for name, value in found.items() if name in own})
