@@ -18,18 +18,20 @@ from tests.sandbox.reference.corpus.running import compiled, group_of
 PAGE = Path(__file__).parents[4] / "docs" / "corpus.md"
 HEAD = """# Models that compile
 
-What `sandbox.from_brian2` makes of models as they were published. Which ones are here was decided before any was tried:
-every NeuronGroup of Brian2's examples and tutorials that has a threshold or a differential equation, those of its
-course material and of the exercises of *Neuronal Dynamics* whose equations, threshold, reset or method are not among
-them already, and models of the literature. Left out are SpatialNeuron, synapses, groups without a threshold and a
-differential equation, groups that Brian2 2.9 refuses itself when it writes NumPy, course files that it no longer runs,
-and methods that are objects or of GSL. The facts (equations, constants, sources; of the literature as recalled
-from the papers) stand in `tests/sandbox/reference/corpus/`.
+What `sandbox.from_brian2` makes of models as they were published: every NeuronGroup of Brian2's examples and tutorials
+that has a threshold or a differential equation, those of its course material and of the exercises of *Neuronal Dynamics*
+whose equations, threshold, reset or method are not among them already, and models of the literature. Left out are
+SpatialNeuron, synapses, groups without a threshold and a differential equation, groups that Brian2 2.9 refuses itself
+when it writes NumPy, course files that it no longer runs, and methods that are objects or of GSL. Groups of Brian2 were
+recorded as the files make them, whatever becomes of them here; models of the literature were written down for this page
+in Brian2's language, with constants as recalled from the papers, so that the others are the better sample. The facts
+stand in `tests/sandbox/reference/corpus/`.
 
 *Verbatim* means: the text and the values of the source were handed over, with the name of its drive and nothing else:
 a parameter that is the input, a linked variable, or the variable that its synapses add to (`jumps`). A model that
 compiles runs in eight cells, for 2000 steps, beside Brian2 in float64 with the same stored input and the same draws: all
-variables after each step are within 1e-9 of the largest value that Brian2 has, and the spikes are the same. Gradients
+variables after each step are within 1e-9 of the largest value that Brian2 has (`rounding` in the facts says where, and
+why, it is more), and the spikes are the same. Gradients
 after 30 steps are finite. `tests/sandbox/reference/test_corpus.py` checks this, each row and each total of this page.
 """
 
