@@ -11,33 +11,14 @@ import sys
 from collections.abc import Callable
 
 import torch
-from neurons import CELLS, DT, HERE, NAMES, quiet
+from neurons import CELLS, DT, HERE, NAMES, compiled, quiet
 from readme import machine, put, table
 from timing import paired, summary
 
 from sandbox import NEURONS, Neuron, scan
-from sandbox.reference import from_brian2
-from sandbox.reference.brian import evolving, parameters, unit
 from sandbox.reference.conformance.stimuli import strengths
 
 PROCESSES = 3  # a process keeps the memory layout that it happened to get
-
-
-def compiled(neuron: Neuron) -> Neuron:
-    """Compile the same neuron from its equations, by `from_brian2`."""
-    import brian2 as b2
-
-    start = neuron.initial_state((), torch.zeros((), dtype=torch.float64))
-    return from_brian2(
-        neuron.equations,
-        neuron.threshold,
-        neuron.reset_code or None,
-        neuron.refractory or neuron.t_refractory * b2.ms,
-        neuron.method,
-        {name: value * unit(neuron.units[name]) for name, value in parameters(neuron).items()},
-        initial={name: float(getattr(start, name)) for name in evolving(neuron, start)},
-        swing=float(neuron.swing),
-    )
 
 
 def measure_step(by_hand: Neuron, automatic: Neuron, backward: bool) -> tuple[float, float, float]:

@@ -23,7 +23,7 @@ import torch
 from readme import machine, put, table
 from timing import in_turn
 
-from sandbox import NEURONS, Neuron, simulate
+from sandbox import NEURONS, Neuron, from_brian2, simulate
 from sandbox.machine.memory import keep_freed_memory
 from sandbox.reference.brian import evolving, parameters, unit
 from sandbox.reference.conformance.stimuli import strengths
@@ -33,6 +33,7 @@ NAMES = ("lif", "adex", "izhikevich", "hodgkin_huxley")
 CELLS, DT, DURATION = 1000, 0.1, 1000.0  # dt and biological time in ms
 ROUNDS = 5
 TARGETS = {"lif": 0.3, "adex": 0.25, "izhikevich": 0.3, "hodgkin_huxley": 0.25}  # of the C++ program's time
+FASTER = {"lif": 2.5, "adex": 1.5, "izhikevich": 2.5, "hodgkin_huxley": 1.5}  # times, of neurons from equations
 Run = Callable[[], tuple[float, int]]  # one run: its seconds and its spikes
 Worker = tuple[float, Run]  # the seconds of the build, and a run
 
@@ -57,6 +58,32 @@ def ours(
 def pairs(neuron: Neuron, current: torch.Tensor, duration: float, folder: str) -> Worker:
     """Build our side, with spikes as pairs."""
     return ours(neuron, current, folder, duration, "events", torch.float64)
+
+
+def compiled(neuron: Neuron) -> Neuron:
+    """Compile the same neuron from its equations, by `from_brian2`."""
+    import brian2 as b2
+
+    start = neuron.initial_state((), torch.zeros((), dtype=torch.float64))
+    return from_brian2(
+        neuron.equations,
+        neuron.threshold,
+        neuron.reset_code or None,
+        neuron.refractory or neuron.t_refractory * b2.ms,
+        neuron.method,
+        {name: value * unit(neuron.units[name]) for name, value in parameters(neuron).items()},
+        initial={name: float(getattr(start, name)) for name in evolving(neuron, start)},
+        swing=float(neuron.swing),
+    )
+
+
+def equations(neuron: Neuron, current: torch.Tensor, duration: float, folder: str) -> Worker:
+    """Build our side from equations, with spikes as pairs; its build includes their compilation."""
+    begun = time.perf_counter()
+    made = compiled(neuron)
+    took = time.perf_counter() - begun
+    build, run = pairs(made, current, duration, folder)
+    return took + build, run
 
 
 def single(neuron: Neuron, current: torch.Tensor, duration: float, folder: str) -> Worker:
@@ -107,8 +134,8 @@ def program(b2: Any, folder: str, spikes: Any) -> tuple[float, int]:
     return float(b2.device._last_run_time), int(spikes.num_spikes)
 
 
-SIDES = {"pairs": pairs, "single": single, "dense": dense, "standalone": standalone}
-OURS = ("pairs", "single", "dense")
+SIDES = {"pairs": pairs, "single": single, "dense": dense, "equations": equations, "standalone": standalone}
+OURS = ("pairs", "single", "dense", "equations")
 COMPILER = shutil.which("g++")  # without it, only our side runs
 
 
@@ -168,7 +195,8 @@ def beside_brian2(duration: float) -> list[tuple[str, ...]]:
         if not COMPILER:
             seconds, ratios, builds[1] = [*seconds, "no compiler"], ["no compiler"] * len(OURS), "no compiler"
         spikes = f"{NEURONS[name].__name__}, {here} spikes, {narrow} in float32"
-        rows.append((spikes, *seconds, *ratios, f"<= {TARGETS[name]:.2f}", *builds))
+        targets = f"<= {TARGETS[name]:.2f}, <= {1 / FASTER[name]:.2f} from equations"
+        rows.append((spikes, *seconds, *ratios, targets, *builds))
     return rows
 
 
@@ -180,7 +208,8 @@ def quiet() -> None:
 BESIDE = """\
 `simulate` of 1000 cells for {duration:g} ms at dt = 0.1 ms, with a constant current for each cell; only spikes are
 recorded: as pairs of step and cell (`record="events"`) in float64 and in float32, or in an array of 80 MB in float64,
-for which freed memory is kept (`sandbox.machine.memory`). Medians of five alternating runs, each side in its own
+for which freed memory is kept (`sandbox.machine.memory`); and as pairs of the same neuron compiled from its equations
+(`from_brian2`). Medians of five alternating runs, each side in its own
 process with one thread. C++ standalone computes in float64 and reports its own time, which excludes its start; no side
 counts its spikes within the time. Building is separate: for us the first steps with an empty cache, for C++ writing
 and compiling the program with Brian2's flags, which include -O3 and -ffast-math. A ratio is our time over theirs:
@@ -195,10 +224,12 @@ def section(duration: float) -> tuple[str, str]:
         "pairs",
         "float32",
         "array",
+        "from equations",
         "C++",
         "pairs / C++",
         "float32 / C++",
         "array / C++",
+        "from equations / C++",
         "target",
         "building ours",
         "building C++",

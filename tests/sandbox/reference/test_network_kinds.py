@@ -330,3 +330,15 @@ def test_a_block_of_one_layer_and_the_identity():
     agrees(ready(network, x), x)
     late, _ = shifted(x, torch.tensor(1), 1)
     assert not to_brian2(network).compare(late, network).differing[0]
+
+
+def test_a_bias_of_recurrent_weights_is_there_in_every_step():
+    torch.manual_seed(0)
+    cells = Population(NEURON, 1.0, nn.Linear(10, 10))
+    with torch.no_grad():
+        cells.recurrent.bias.fill_(0.3)
+    network = Network(
+        [Layer(nn.Linear(6, 10), cells), Layer(nn.Linear(10, 3), Population(LeakyIntegrator(), 1.0))], (6,)
+    )
+    x = spikes(6)
+    agrees(ready(network, x), x)
