@@ -31,8 +31,9 @@ stand in `tests/sandbox/reference/corpus/`.
 a parameter that is the input, a linked variable, or the variable that its synapses add to (`jumps`). A model that
 compiles runs in eight cells, for 2000 steps, beside Brian2 in float64 with the same stored input and the same draws: all
 variables after each step are within 1e-9 of the largest value that Brian2 has (`rounding` in the facts says where, and
-why, it is more), and the spikes are the same. Gradients
-after 30 steps are finite. `tests/sandbox/reference/test_corpus.py` checks this, each row and each total of this page.
+why, it is more), and the spikes are the same. Gradients after 30 steps are finite. Values of cells are those of eight of
+the source's, stored signals are cut short, initial values that are drawn are Brian2's, and the strength of the drive is
+the test's. `tests/sandbox/reference/test_corpus.py` checks this, each row and each total of this page.
 """
 
 
