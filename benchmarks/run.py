@@ -33,6 +33,7 @@ LONG = {  # the others, each with its command
     for name in (
         "binary_stochastic",
         "compiled",
+        "equations",
         "contrast",
         "dispatch",
         "elementary",
@@ -60,6 +61,7 @@ PEERS = {
     "neurons": "brian2",
     "network": "brian2",
     "compiled": "brian2",
+    "equations": "brian2",
     "plasticity": "brian2",
     "transformers": "spikingjelly",
     "language": "spikingjelly",

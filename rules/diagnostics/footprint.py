@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
+from torch.utils._pytree import tree_iter, tree_map
 
 from rules.metering import compiled
 from rules.uncompiled import uncompiled
@@ -61,6 +61,8 @@ class Alive(TorchDispatchMode):
             if self.now > self.held:
                 self.held, self._waiting = self.now, set(self._known)
         given = {storage._cdata for storage in _storages((args, kwargs))}
+        if any(isinstance(leaf, Tensor) and leaf._is_zerotensor() for leaf in tree_iter((args, kwargs))):
+            args, kwargs = tree_map(_real, (args, kwargs))  # forward derivatives that are 0 have no memory to read
         returned = operator(*args, **(kwargs or {}))
         for storage in _storages(returned):
             if storage._cdata not in given and storage._cdata not in self._known:
@@ -92,6 +94,13 @@ def watching(model: nn.Module) -> AbstractContextManager[Alive | None]:
 def footprint(alive: Alive, state: Any) -> Footprint:
     """Return the counts, with the state that a rule keeps for its next step."""
     return Footprint(alive.held + alive.beside(state), alive.peak)
+
+
+def _real(leaf: Any) -> Any:
+    """Return zeros in memory for a tensor that stands for zeros without any."""
+    if not (isinstance(leaf, Tensor) and leaf._is_zerotensor()):
+        return leaf
+    return torch.zeros(leaf.shape, dtype=leaf.dtype, device=leaf.device)
 
 
 def _storages(tree: Any) -> list[torch.UntypedStorage]:

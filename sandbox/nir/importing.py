@@ -85,6 +85,15 @@ def from_nir(
         raise ValueError(f"dt={dt}: give a positive time step in ms")
     kind = dtype or (getattr(torch, said["dtype"]) if "dtype" in said else torch.get_default_dtype())
     found = wired(graph)
+    for name, node in found.nodes.items():
+        for parameter, value in vars(node).items():
+            if (
+                isinstance(value, np.ndarray)
+                and value.dtype.kind == "f"
+                and np.isnan(value).any()
+                and parameter[:3] != "tau"
+            ):
+                raise ValueError(f"{parameter} of node {name!r} is not a number: repair the graph")
     maker = _Maker(found, SCHEMES[scheme], float(step), reset, kind)
     start = next(name for name in found.nodes if found.kind(name) == "Input")
     shape = _shape(start, found.nodes[start].input_type)
@@ -202,7 +211,9 @@ class _Maker:
     def delay(self, name: str) -> Delayed:
         steps = np.asarray(self.found.nodes[name].delay, np.float64) * 1000 / self.dt
         whole = np.rint(steps)
-        if (steps < 0).any() or (np.abs(steps - whole) > WHOLE).any():
+        if not np.isfinite(steps).all() or (steps < 0).any():
+            raise ValueError(f"node {name!r} has delays of {steps.min():g} to {steps.max():g} steps: give 0 or more")
+        if (np.abs(steps - whole) > WHOLE).any():
             raise ValueError(
                 f"node {name!r} delays by {steps.min():g} to {steps.max():g} steps of {self.dt:g} ms: delays are whole "
                 "numbers of steps, so give a dt that divides them"

@@ -14,6 +14,7 @@ class Threshold(nn.Module):
     Args:
         threshold: a number for each input, `[...]`; fixed.
 
+    >>> import torch
     >>> Threshold(torch.tensor([1.0, 2.0]))(torch.tensor([[1.0, 3.0]])).tolist()
     [[0.0, 1.0]]
 
@@ -39,6 +40,7 @@ class Scale(nn.Module):
     Args:
         scale: the factors, `[...]`.
 
+    >>> import torch
     >>> Scale(torch.tensor([1.0, -2.0]))(torch.tensor([[3.0, 3.0]])).tolist()
     [[3.0, -6.0]]
 
@@ -64,6 +66,7 @@ class SumPool2d(nn.Module):
         stride: steps between windows.
         padding: zeros at each side.
 
+    >>> import torch
     >>> SumPool2d((2, 2), (2, 2), (0, 0))(torch.ones(1, 1, 4, 4)).tolist()
     [[[[4.0, 4.0], [4.0, 4.0]]]]
     """

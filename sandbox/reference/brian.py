@@ -17,7 +17,7 @@ from sandbox.neurons.cell import Cell
 from sandbox.neurons.dice import DRAWS, following
 from sandbox.reference.compiler.functions import counted
 from sandbox.reference.need import brian2
-from sandbox.reference.quantities import PERIOD, base, of_cells, private, refractoriness, several, stored, unit
+from sandbox.reference.quantities import PERIOD, base, give, of_cells, private, refractoriness, several, stored, unit
 from sandbox.simulation import Trajectory
 
 
@@ -134,8 +134,7 @@ def make_group(
         group.run_regularly(f"{variable} += {stored(neuron, name)}(t, i)", when="start", dt=dt * b2.ms)
     throw(group, neuron)
     start = {name: getattr(state, name).numpy() * unit(neuron.units[name]) for name in evolving(neuron, state)}
-    for name, values in {**own, **start}.items():
-        setattr(group, name, values)
+    give(group, {**own, **start})
     return group
 
 

@@ -14,7 +14,7 @@ from sandbox.reference.affine import Edges
 from sandbox.reference.brian import drawn, events, evolving, jumps, throw, thrown
 from sandbox.reference.need import brian2
 from sandbox.reference.populations import INPUT, Afferent, Cells
-from sandbox.reference.quantities import base, of_cells, private, refractoriness, stored, unit
+from sandbox.reference.quantities import base, give, of_cells, private, refractoriness, stored, unit
 
 SLOTS = (
     "drive",
@@ -193,8 +193,7 @@ def _group(name: str, layer: Cells, steps: int, samples: int, clock: Any) -> Any
     initial = {
         each: getattr(start, each).flatten().numpy() * unit(neuron.units[each]) for each in evolving(neuron, start)
     }
-    for variable, values in {**initial, **own}.items():
-        setattr(group, variable, values)
+    give(group, {**initial, **own})
     return group
 
 

@@ -16,7 +16,7 @@ from sandbox.neurons.base import Neuron
 from sandbox.neurons.stepping import rest
 from sandbox.reference.brian import drawn, events, evolving, jumps, plain_numpy, throw, thrown, with_equations
 from sandbox.reference.need import brian2
-from sandbox.reference.quantities import base, of_cells, private, refractoriness, stored, unit
+from sandbox.reference.quantities import base, give, of_cells, private, refractoriness, stored, unit
 
 
 def run_circuit(circuit: Circuit, currents: Tensor, dt: float, state: Any = None) -> Events:
@@ -100,8 +100,7 @@ def _cells(circuit: Circuit, currents: Tensor, dt: float, state: Any) -> Any:
         group.run_regularly(f"{variable} += current", when="start")
     throw(group, neuron)
     start = {name: getattr(state, name).numpy() * unit(neuron.units[name]) for name in evolving(neuron, state)}
-    for name, values in {**start, **own}.items():
-        setattr(group, name, values)
+    give(group, {**start, **own})
     return group
 
 

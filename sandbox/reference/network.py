@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -67,6 +68,13 @@ class Brian2Network:
                 f"input has shape {tuple(x.shape)}; wanted [T, B, {', '.join(map(str, wanted))}], time first"
             )
         for layer in self.layers:
+            texts = (layer.neuron.equations, layer.neuron.threshold, layer.neuron.reset_code)
+            placed = re.search(r"\b(i|N)\b", "\n".join(map(str, texts)))
+            if placed and x.shape[1] > 1:
+                raise ValueError(
+                    f"{layer.name} reads {placed[0]!r}, and Brian2 numbers the cells of all {x.shape[1]} samples "
+                    "through: run one sample, x[:, :1]"
+                )
             pooled = any(each.pool is not None and each.source == INPUT for each in layer.afferents)
             if pooled and not bool(((x == 0) | (x == 1)).all()):
                 raise ValueError(

@@ -151,6 +151,10 @@ class Algebra:
                 stored = isinstance(self.brought[function], Signal)
                 first = self.seconds(tree.args[0], env, calls, draw) if stored else number(tree.args[0])
                 return self._node("call", function, (first, *(number(arg) for arg in tree.args[1:])))
+            case ast.Call(func=ast.Name(id="int" | "floor" | "ceil" as function), args=[part]) if counted(part, env):
+                assert isinstance(part, ast.BinOp)
+                whole = [self.seconds(side, env, calls, draw) for side in (part.left, part.right)]
+                return self.call(function, self.call("over", *whole))
             case ast.Call(func=ast.Name(id=function)):
                 return self.call(function, *(build(arg) for arg in tree.args))
         raise AssertionError(ast.dump(tree))
@@ -164,6 +168,8 @@ class Algebra:
 
     def seconds(self, tree: ast.expr, env: Mapping[str, Node], calls: Calls, draw: str | None = None) -> Node:
         """Build a node of times in seconds; sums and differences of moments are computed in the order of the text."""
+        if isinstance(tree, ast.Name) and f"{tree.id}_si" in env:
+            return env[f"{tree.id}_si"]
         if isinstance(tree, ast.Name) and (line := trees(env).get(tree.id)) is not None:
             tree = line
         if isinstance(tree, ast.BinOp) and type(tree.op) in MOMENTS and timed(tree, env):
@@ -259,6 +265,11 @@ def timed(tree: ast.expr, env: Mapping[str, Node]) -> bool:
     return (
         isinstance(tree, ast.BinOp) and type(tree.op) in MOMENTS and (timed(tree.left, env) or timed(tree.right, env))
     )
+
+
+def counted(tree: ast.expr, env: Mapping[str, Node]) -> bool:
+    """Return whether an expression is a moment over a time, whose whole part is that of seconds over seconds."""
+    return isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Div) and timed(tree.left, env)
 
 
 def finite(value: Any) -> bool:

@@ -47,8 +47,8 @@ def drive_of(lines: Sequence[Equation], input: Any, input_unit: str, inputs: Any
         inputs, jumps = () if input is None else (input,), {} if jumps is None else {input: jumps}
     named = _units(inputs or (), input_unit)
     jumps = dict(jumps or {})
-    lined = {line.name: line for line in lines}
-    moving = {line.name: line.unit for line in lines if line.kind != "subexpression" and "constant" not in line.flags}
+    lined = {behind(line.name): line for line in lines}
+    moving = {name: each.unit for name, each in lined.items() if _moving(each)}
     for name, variable in jumps.items():
         if not isinstance(variable, str) or behind(variable) not in moving:
             raise unknown("variable in jumps:", str(variable), moving)
@@ -67,6 +67,10 @@ def drive_of(lines: Sequence[Equation], input: Any, input_unit: str, inputs: Any
             named[name] = _agreed(name, line, named[name] if isinstance(inputs, Mapping) else None)
     jumping = {behind(name): behind(variable) for name, variable in jumps.items()}
     return Drive({behind(name): unit for name, unit in named.items()}, jumping, several, tuple(named))
+
+
+def _moving(line: Equation) -> bool:
+    return line.kind != "subexpression" and "constant" not in line.flags
 
 
 def unlinked(line: Equation, drive: Drive) -> Equation:

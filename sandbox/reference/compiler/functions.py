@@ -158,5 +158,6 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "plus": add,
     "minus": sub,
     "difference": sub,
+    "over": divide,
     "choose": lambda condition, a, b: a if condition else b,
 }

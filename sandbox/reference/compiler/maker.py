@@ -49,6 +49,7 @@ def build(
         starts={**dict.fromkeys(maker.lastspike, NEVER), **dict.fromkeys(maker.open.values(), 1.0)},
         period=maker.node(step.period) if step.period else None,
         heard=maker.heard,
+        kinds={line.name: line.unit for line in text.lines if line.unit in ("boolean", "integer")},
     )
 
 
@@ -119,7 +120,7 @@ class _Maker:
             added = self.env[input]
             if name in self.open:
                 added = self.algebra.mul(added, self.env[self.open[name]])
-            total = self.algebra.add(total, added)
+            total = self.kept(name, self.algebra.add(total, added))
         return total
 
     def updated(self, code: Code, free: float) -> dict[str, Node]:
@@ -197,9 +198,12 @@ class _Maker:
             free = self.algebra.call("and", self.late["not_refractory"], self.algebra.call("not", fired))
             waits = {"not_refractory": free}
         spiked = {name: after[name] for name in self.lastspike if name in after}
+        if spiked:  # in seconds, as moments are compared
+            last = self.algebra.call("choose", fired, *map(self.algebra.name, ("t_si", "lastspike_si")))
+            spiked["lastspike_si"] = last
         conditions = [self._built(each.condition.tree, {**before, **waits, **spiked}) for each in events]
         for condition, event in zip(conditions, events, strict=True):
-            now = {**self.late, **after, **waits}
+            now = {**self.late, **after, **waits, **spiked}
             changed = self.stated(event.code, now)
             every = after or {name: self.env[name] for name in self.variables}
             after = {
@@ -209,15 +213,29 @@ class _Maker:
         return after
 
     def stated(self, code: Code, env: Mapping[str, Node]) -> dict[str, Node]:
-        """Return the names that statements assign, with their values in the end."""
-        env, changed = dict(env), []
+        """Return the names that statements assign, with their values in the end.
+
+        As in Brian2's NumPy code, whole numbers are cut once all statements have run; its C++ cuts them in between.
+        """
+        env, changed = dict(env), {}
         for statement in code.statements:
             right = statement.expression.tree
             if statement.operator:
                 right = ast.BinOp(ast.Name(statement.target, ast.Load()), OPERATORS[statement.operator](), right)
-            env[statement.target] = self.algebra.as_number(self._built(right, env))
-            changed.append(statement.target)
-        return {name: env[name] for name in changed}
+            built = self._built(right, env)
+            env[statement.target] = self.algebra.as_number(built)
+            changed[statement.target] = built, right
+        return {name: self.kept(name, *last) for name, last in changed.items()}
+
+    def kept(self, name: str, node: Node, tree: ast.expr | None = None) -> Node:
+        """Return a value as a variable holds it: a whole number is cut, and what is not 0 is true, as in Brian2."""
+        unit = self.lines[name].unit if name in self.lines else ""
+        if unit == "boolean" and not node.is_condition:
+            node = self.algebra.call("ne", node, self.algebra.zero)
+        node = self.algebra.as_number(node)
+        if unit == "integer" and not (tree is not None and whole(tree, self.lines)):
+            node = self.algebra.call("int", node)
+        return node
 
     def fallen(self, text: Code) -> dict[str, Node]:
         """Return the state after the statements of the reset, run in order where a cell `fired`."""
@@ -263,6 +281,23 @@ def side_of(line: Equation) -> ast.expr:
     """Return the tree to the right of a line that has one."""
     assert line.expression is not None
     return line.expression.tree
+
+
+def whole(tree: ast.expr, lines: Mapping[str, Equation]) -> bool:
+    """Return whether an expression of whole numbers is one, for which nothing has to be cut."""
+    match tree:
+        case ast.Constant():
+            return isinstance(tree.value, int)
+        case ast.Name():
+            return tree.id in ("i", "N") or (tree.id in lines and lines[tree.id].unit in ("integer", "boolean"))
+        case ast.BinOp():
+            plain = isinstance(tree.op, ast.Add | ast.Sub | ast.Mult | ast.FloorDiv | ast.Mod)
+            return plain and whole(tree.left, lines) and whole(tree.right, lines)
+        case ast.UnaryOp():
+            return whole(tree.operand, lines)
+        case ast.Call(func=ast.Name(id="int")) | ast.Compare() | ast.BoolOp():
+            return True
+    return False
 
 
 def linear(node: Node) -> bool:

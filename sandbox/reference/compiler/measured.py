@@ -53,6 +53,30 @@ def rheobase_of(neuron: Any) -> Any:
     return _smallest(neuron)
 
 
+def checked(neuron: Any) -> Any:
+    """Return a neuron; raise ValueError if its exact step is not a number for its constants.
+
+    Of three variables that follow one another with time constants of which two are equal it is not, as in Brian2.
+    """
+    if neuron.method != "exact" or torch._C._are_functorch_transforms_active():
+        return neuron
+    with torch.no_grad():
+        try:
+            state = _start(neuron, 1)
+        except RuntimeError:  # tensors of other numbers of cells, which is said where cells are made
+            return neuron
+        zero = torch.zeros(*state[0].shape, *[len(neuron.inputs)] * bool(neuron.inputs), dtype=torch.float64)
+        after = neuron.integrate(zero, state, 0.1)
+    bad = [name for name in neuron.model.variables if bool(torch.isnan(getattr(after, name)).any())]
+    if bad:
+        raise ValueError(
+            f"the exact step of {', '.join(bad)} is not a number for these constants: it divides by the difference of "
+            "two rates that are equal, in a cell at least; make one differ by a part in 1e4, or use "
+            "method='exponential_euler' or 'rk4'"
+        )
+    return neuron
+
+
 def thinned(neuron: Any) -> Any:
     """Return a neuron of which at most FEW cells differ, evenly spaced among those of its tensors."""
     starts = {name: value for name, value in neuron.starts.items() if isinstance(value, Tensor)}

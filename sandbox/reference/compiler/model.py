@@ -36,6 +36,7 @@ class Model(NamedTuple):
     starts: dict[str, float]  # of variables that the equations do not have
     period: Node | None  # the refractory time
     heard: dict[str, str]  # by input, the variable that holds it for the threshold and the reset
+    kinds: dict[str, str]  # of variables that are "integer" or "boolean"
 
     @property
     def late(self) -> list[Node]:

@@ -17,11 +17,11 @@ from sandbox.neurons.base import NUMBER, Neuron, Value, full
 from sandbox.neurons.dice import DRAWS, following
 from sandbox.neurons.firing import spike
 from sandbox.reference.compiler.constants import written as text_of_start
-from sandbox.reference.compiler.measured import rheobase_of, swing_of
+from sandbox.reference.compiler.measured import checked, rheobase_of, swing_of
 from sandbox.reference.compiler.model import Model
 from sandbox.reference.compiler.plan import Plan, period_of, planned, written
 from sandbox.reference.compiler.program import Program
-from sandbox.reference.compiler.reading import CLOCKS, Exact, Gated, any_of, places, started
+from sandbox.reference.compiler.reading import CLOCKS, Exact, Gated, any_of, as_kind, places, started
 
 STARTING = 1000  # the first stream of draws of initial values
 UNREAD = "unread"  # the input of a neuron without one
@@ -61,7 +61,8 @@ class CompiledNeuron(Neuron):
         period = self.model.period
         if period is not None and "t_refractory" not in changes and period.names() & changes.keys():
             changes["t_refractory"] = self._period(changes)
-        return replace(self, **{name: value for name, value in changes.items() if name not in self.within_period})
+        kept = {name: value for name, value in changes.items() if name not in self.within_period}
+        return checked(replace(self, **kept))  # type: ignore[no-any-return]
 
     def _period(self, changes: Mapping[str, Any]) -> Any:
         """Return the refractory time of changed constants; the present one where some of its constants are unknown."""
@@ -105,7 +106,7 @@ class CompiledNeuron(Neuron):
 
     @property
     def swing(self) -> Value:
-        """Scale of the surrogate: as given, or from initial values to the threshold, or 1 where that is no number.
+        """Scale of the surrogate: as given, or from initial values to the threshold, or 1 where that is not a number.
 
         A constant that is a tensor counts as the number that it was compiled with, so that kernels know the scale.
         """
@@ -259,11 +260,15 @@ class CompiledNeuron(Neuron):
         )
 
     def _initial(self, name: str, shape: tuple[int, ...] = (1,), like: Tensor | None = None) -> Value:
-        start = self.starts.get(name, self.model.starts.get(name, 0.0))
+        start, kind = self.starts.get(name, self.model.starts.get(name, 0.0)), self.model.kinds.get(name)
+        if kind is not None and not isinstance(start, str):
+            value = as_kind(kind, torch.as_tensor(start, dtype=torch.float64))
+            return value if like is None else value.to(like)
         if not isinstance(start, str):
             return start if isinstance(start, NUMBER) or like is None else start.to(like)
         stream = STARTING + self.model.variables.index(name)
-        return started(text_of_start(start), self.parameters, shape, like, stream)
+        found = started(text_of_start(start), self.parameters, shape, like, stream)
+        return found if kind is None else as_kind(kind, torch.as_tensor(found))
 
     def _in_dtype(self, values: list[Tensor], state: Any) -> list[Tensor]:
         """Return new values of the variables in the dtype of the state; draws and counters of half are float32."""

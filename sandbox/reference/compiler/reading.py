@@ -64,6 +64,11 @@ def started(
     return start if like is None else start.to(like)
 
 
+def as_kind(kind: str, value: Tensor) -> Tensor:
+    """Return values as a variable of whole numbers or truth values holds them."""
+    return torch.trunc(value) if kind == "integer" else (value != 0).to(value.dtype)
+
+
 CLOCKS: dict[str, Callable[[Any, float], Tensor]] = {
     "t": lambda state, dt: (state.clock.double() * dt).to(state[0].dtype),
     "t_in_timesteps": lambda state, dt: state.clock.to(state[0].dtype),

@@ -96,7 +96,7 @@ def brought(namespace: Mapping[str, Any], functions: Mapping[str, Any] | None) -
         found[name] = Own(function, _arity(name, function), _dims(name, namespace.get(name)))
     for name in functions or {}:
         if not grammar.NAME.fullmatch(name) or name in {*FUNCTIONS, *RANDOM, *symbols()}:
-            raise ValueError(f"functions={{{name!r}: ...}}: the name is taken, or is no name; give another")
+            raise ValueError(f"functions={{{name!r}: ...}}: the name is taken, or not valid; give another")
     return found
 
 

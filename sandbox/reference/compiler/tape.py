@@ -159,6 +159,7 @@ class Writer:
         special: dict[str, tuple[Callable[..., Tensor], str]] = {
             "not": (torch.logical_not, "~{}"),
             "mod": (torch.remainder, "{} % {}"),
+            "over": (torch.div, "{} / {}"),
             "floordiv": (partial(torch.div, rounding_mode="floor"), "{} // {}"),
             "pow": (torch.pow, "{} ** {}"),
             "plus": (add, "{} + {}"),

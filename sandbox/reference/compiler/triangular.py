@@ -23,7 +23,7 @@ def step(names: Sequence[str], matrix: Any, constants: Any) -> str | None:
     >>> a, b = sympy.symbols("a b", real=True)
     >>> print(step(["g", "v"], sympy.Matrix([[-a, 0], [1, -b]]), sympy.Matrix([0, 0])))
     _g = g*exp(-a*dt)
-    _v = g*(exp(-b*dt) - exp(-a*dt))/(a - b) + v*exp(-b*dt)
+    _v = dt*g*exprel(-dt*abs(a - b))*exp(dt*(-a/2 - b/2 + abs(a - b)/2)) + v*exp(-b*dt)
     g = _g
     v = _v
     """
@@ -88,9 +88,16 @@ def _paths(i: int, j: int, matrix: Any) -> Iterator[tuple[int, ...]]:
 
 @lru_cache(maxsize=1024)
 def _difference(rates: tuple[Any, ...], dt: Any) -> Any:
-    """Return the divided difference of `exp(rate dt)` over rates, of which equal ones stand side by side."""
+    """Return the divided difference of `exp(rate dt)` over rates, of which equal ones stand side by side.
+
+    Of two rates, `dt exp(larger dt) exprel(-|difference| dt)` has its limit where their values are equal, too.
+    """
     import sympy
 
+    if len(rates) == 2 and rates[0] != rates[1]:
+        apart = sympy.Abs(rates[0] - rates[1])
+        larger = (rates[0] + rates[1] + apart) / 2
+        return dt * sympy.exp(larger * dt) * sympy.Function("exprel")(-apart * dt)
     if rates[0] == rates[-1]:
         count = len(rates) - 1
         return dt**count / sympy.factorial(count) * sympy.exp(rates[0] * dt)

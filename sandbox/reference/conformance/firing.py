@@ -73,13 +73,23 @@ def _states(neuron: Neuron) -> tuple[Any, int]:
     count = 3 if bound and not neuron.draws else 0
     spread = (level[0] - getattr(rest, name)[0]).abs().clamp(min=1e-3)
     spread = level + spread * (2 * torch.rand(60, dtype=torch.float64, generator=rng) - 1)
+    kinds = getattr(getattr(neuron, "model", None), "kinds", {})  # of compiled neurons, "integer" or "boolean"
     changes = {name: torch.cat([near[:count], spread[count:]])}
+    shared = set(re.findall(r"^\s*(\w+)\s*:.*\(.*shared.*\)", neuron.equations, re.MULTILINE))
     for other in evolving(neuron, rest):
-        if other != name:
+        if other != name and other not in shared:
             noise = torch.rand(60, dtype=torch.float64, generator=rng)
             noise[:count] = 0.0
-            changes[other] = getattr(rest, other) + 0.1 * noise
+            changes[other] = _near(getattr(rest, other), noise, kinds.get(other))
     return rest._replace(**changes), count
+
+
+def _near(value: Tensor, noise: Tensor, kind: str | None) -> Tensor:
+    """Return values near a number; whole numbers, or truth values, for variables that hold these."""
+    if kind is None:
+        return value + 0.1 * noise
+    value = value + 3.0 * noise
+    return torch.trunc(value) if kind == "integer" else (value > 1.5).to(value.dtype)
 
 
 def threshold_of(neuron: Neuron, state: Any) -> tuple[str, Tensor] | None:

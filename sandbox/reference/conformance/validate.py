@@ -185,7 +185,7 @@ def _other(
         neuron, step, name = equation_of(neuron, dt), as_step(neuron), name_of(neuron)
     elif not isinstance(neuron, Cell):
         raise ValueError(
-            f"{neuron!r} is no neuron of the sandbox: give validate the equation first, such as LIF(tau_mem=10.0), and "
+            f"{neuron!r} is not a neuron of the sandbox: give validate the equation first, such as LIF(), and "
             "the cell as step="
         )
     admit_equation(neuron)

@@ -151,3 +151,12 @@ def test_the_first_step_alone_is_measured_and_every_look_works():
     assert [info.step for info in told if info.footprint is not None] == [1]
     assert [info.step for info in told if info.work] == [1, 101]
     assert [each.dense for each in told[0].work] == [8 * 32, 32 * 4]
+
+
+def test_forward_derivatives_that_are_zero_have_no_memory_to_read():
+    """A tangent of zeros without memory, as torch makes them, once ended the process within the count."""
+    zero = torch._efficientzerotensor((3,))
+    with Alive() as alive:
+        assert torch.equal(zero * 2.0, torch.zeros(3))
+        assert torch.equal(torch.mul(zero, 3.0), torch.zeros(3))
+    assert alive.peak >= 12

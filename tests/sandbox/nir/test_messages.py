@@ -101,7 +101,7 @@ class TestNodes:
     def test_a_delay_between_steps(self):
         given = chained(nir.Delay(np.array([0.0, 0.0012])))
         refused(given, "node 'n0' delays by 0 to 2.4 steps of 0.5 ms: delays are whole numbers of steps")
-        refused(chained(nir.Delay(np.array([-0.001]))), "node 'n0' delays by -2 to -2 steps")
+        refused(chained(nir.Delay(np.array([-0.001]))), "node 'n0' has delays of -2 to -2 steps: give 0 or more")
 
     def test_a_delay_of_another_shape(self):
         refused(
@@ -337,3 +337,11 @@ def test_without_the_package_the_message_says_what_to_install(monkeypatch):
         to_nir(build((3,), 2, (4,)))
     with pytest.raises(ImportError, match=message):
         from_nir("net.nir")
+
+
+@pytest.mark.parametrize("parameter", ["v_threshold", "v_reset", "v_leak", "r"])
+def test_parameters_that_are_not_numbers(parameter):
+    values = {"tau": 0.01, "r": 1.0, "v_leak": 0.0, "v_threshold": 1.0, "v_reset": 0.0}
+    values[parameter] = np.nan
+    made = {"lif": nir.LIF(**{name: np.full(3, value) for name, value in values.items()})}
+    refused(graph(made, line("lif")), f"{parameter} of node 'lif' is not a number: repair the graph")

@@ -40,7 +40,7 @@ def test_a_step_of_another_form_is_explained(step, message):
     [
         (EscapeLIF(), {}, "EscapeLIF draws random numbers, which no other cell shares"),
         (PSN(steps=16), {}, "PSN is not stepped from state to state"),
-        (torch.nn.Linear(1, 1), {}, "is no neuron of the sandbox: give validate the equation first"),
+        (torch.nn.Linear(1, 1), {}, "is not a neuron of the sandbox: give validate the equation first"),
         (NEURON, {"tiers": ("float32",)}, "tiers=.'float32'. are of neurons of the sandbox: leave tiers out"),
     ],
 )

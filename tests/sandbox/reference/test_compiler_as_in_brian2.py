@@ -44,6 +44,23 @@ CASES = {
     "the index and the number of cells": Case(
         "dv/dt = (10*mV + 20*mV*i/N - v)/(10*ms) : volt", "v > 12*mV", "v = 0*mV", spikes=CELLS
     ),
+    "steps that are counted by a quotient": Case(
+        "dv/dt = (10*mV*int(int(t/dt) % 7 == 0) + 5*mV*int((t - 1*ms)/(0.3*ms)) - v)/(10*ms) : volt"
+    ),
+    "whole periods": Case("dv/dt = (1*mV*floor(t/(0.7*ms)) + 1*mV*ceil(t/(0.3*ms)) - v)/(10*ms) : volt", method="rk4"),
+    "whole numbers are cut": Case(
+        "dv/dt = 1*mV/ms : volt\nk : integer\nn : integer",
+        "v > 5*mV",
+        "v = 0*mV; k = k/2 + 3.7; n = -1.5*k + i",
+        initial={"k": "i + 0.5", "n": "-1.7*i"},
+        spikes=10 * CELLS,
+    ),
+    "whole numbers of whole numbers": Case(
+        "dv/dt = (1 + k % 3)*mV/ms : volt\nk : integer\nb : boolean",
+        "v > 5*mV",
+        "v = 0*mV; k = 2*k + i - k//3; b = k > 4",
+        spikes=10 * CELLS,
+    ),
     "every second cell": Case("dv/dt = (20*mV*(i % 2) - v)/(10*ms) : volt", "v > 12*mV", "v = 0*mV", spikes=CELLS // 2),
     "a constant of each cell": Case(
         "dv/dt = (20*mV - v)/tau : volt\ntau : second (constant)",

@@ -34,6 +34,19 @@ CASES = {
     "refractory cells have events": ("v > 10*mV", "v = 0*mV", 5 * ms, {"always": ("v >= 0*mV", "ticks += 1")}),
     "unless refractory": ("v > 10*mV", "v = 0*mV", 5 * ms, {"free": ("v > 1*mV and not_refractory", "ticks += 1")}),
     "since the last spike": ("v > 10*mV", "v = 0*mV", 2 * ms, {"late": ("t - lastspike > 3.05*ms", "ticks += 1")}),
+    "ties in the time since the last spike": (
+        "v > 10*mV",
+        "v = 0*mV",
+        2 * ms,
+        {"late": ("t - lastspike > 3*ms", "ticks += 1; v += 0.5*mV"), "at": ("t - lastspike >= 4*ms", "w += 1*mV")},
+    ),
+    "a tie in the statements": (
+        "v > 10*mV",
+        "v = 0*mV",
+        2 * ms,
+        {"x": ("v > 3*mV", "ticks += int(t - lastspike > 3*ms)")},
+    ),
+    "every seventh step": ("v > 10*mV", "v = 0*mV", False, {"x": ("int(t/dt) % 7 == 0", "ticks += 1; v += 0.1*mV")}),
     "without a reset": ("v > 100*mV", None, False, {"wrap": ("v > 11*mV", "v = 0*mV; ticks += 1")}),
     "local variables": ("v > 10*mV", "v = 0*mV", False, {"x": ("v > 9*mV", "before = v; v = 1*mV; w += before")}),
 }

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sympy
 import torch
+from brian2 import ms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import expm
@@ -88,3 +89,40 @@ def test_a_chain_of_four_is_compiled_at_once():
     expected = expm(matrix) @ [0, 0, 1, 0, 1]
     for name, value in zip("vacb", expected, strict=False):
         assert float(getattr(state, name)) == pytest.approx(value, rel=1e-12)
+
+
+PAIR = "dv/dt = (g - v)/tau : 1\ndg/dt = -g/taug : 1"
+
+
+@pytest.mark.parametrize("apart", [0.0, 1e-7, 1e-5, 1e-3, 0.01, 1.0, -0.01, -3.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_two_rates_may_be_close_or_equal(apart, dtype):
+    tau, other = torch.tensor(5.0 + apart, dtype=torch.float64), torch.tensor(5.0, dtype=torch.float64)
+    matrix = torch.stack([torch.stack([-1 / tau, 1 / tau]), torch.stack([torch.zeros(()).double(), -1 / other])])
+    expected = (torch.matrix_exp(matrix * 10.0) @ torch.tensor([0.0, 10.0]).double())[0]
+    neuron = from_brian2(PAIR, method="exact", input=None, namespace={"tau": "7*ms", "taug": "5*ms"})
+    for value in (float(tau), torch.tensor([float(tau)], dtype=dtype, requires_grad=True)):
+        cell = neuron.with_parameters(tau=value)
+        state = cell.initial_state((1,), torch.zeros(1, dtype=dtype))._replace(g=torch.full((1,), 10.0, dtype=dtype))
+        for _ in range(100):
+            state = cell.integrate(torch.zeros(1, dtype=dtype), state, 0.1)
+        assert float(state.v) == pytest.approx(float(expected), rel=300 * torch.finfo(dtype).eps)  # a few in each step
+    (found,) = torch.autograd.grad(state.v.sum(), value)
+    h = 1e-4
+    ends = [expm(np.array([[-1 / t, 1 / t], [0, -0.2]]) * 10) @ [0, 10] for t in (float(tau) - h, float(tau) + h)]
+    slope = (ends[1][0] - ends[0][0]) / (2 * h)
+    assert float(found) == pytest.approx(slope, abs=2e-3 if dtype == torch.float32 else 1e-6)
+
+
+def test_three_rates_of_which_two_are_equal_are_refused_wherever_they_are_given():
+    text = PAIR + "\ndw/dt = (v - w)/tauw : 1"
+    times = {"tau": "7*ms", "taug": "5*ms", "tauw": "9*ms"}
+    neuron = from_brian2(text, method="exact", input=None, namespace=times)
+    for value in (7.0, torch.tensor([4.0, 7.0])):
+        with pytest.raises(ValueError, match="the exact step of w is not a number for these constants.*in a cell"):
+            neuron.with_parameters(tauw=value)
+    own = text + "\ntauw : second (constant)"
+    with pytest.raises(ValueError, match="is not a number"):
+        from_brian2(
+            own, method="exact", input=None, namespace={"tau": "7*ms", "taug": "5*ms"}, initial={"tauw": [4, 7] * ms}
+        )

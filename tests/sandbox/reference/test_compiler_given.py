@@ -310,6 +310,19 @@ def test_a_threshold_that_is_the_same_for_all_cells(threshold, expected):
     assert float(cell.with_parameters(p=torch.tensor(0.7)).step(torch.zeros(2, 3), state, 0.1)[0].mean()) == expected
 
 
+@pytest.mark.parametrize("name", ["wait", "key", "clock", "inputs", "threshold", "swing", "fired"])
+def test_jumps_of_variables_whose_names_are_ours(name):
+    cell = from_brian2(
+        f"d{name}/dt = -{name}/(10*ms) : 1", f"{name} > 1", f"{name} = 0", method="euler", input="w", jumps=name
+    )
+    state = cell.initial_state((1,), torch.zeros(1, dtype=torch.float64))
+    fired = []
+    for _ in range(4):
+        spikes, state = cell.step(torch.full((1,), 0.6).double(), state, 0.1)
+        fired.append(float(spikes))
+    assert fired == [0.0, 1.0, 0.0, 1.0]
+
+
 def test_jumps_of_a_parameter():
     cell = from_brian2("v : 1", "v > 1", "v = 0", input="w", jumps="v")
     state = cell.initial_state((1,), torch.zeros(1, dtype=torch.float64))

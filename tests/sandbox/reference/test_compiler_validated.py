@@ -101,3 +101,26 @@ def test_an_input_that_jumps_is_that_of_brian2(into, clamped):
     )
     report = validate(neuron, duration=60.0, cells=2, tiers=("same_scheme",))
     assert report.passed, str(report)
+
+
+def test_whole_numbers_truth_values_and_shared_variables():
+    for text, threshold, reset, initial in (
+        ("n : integer", "v > 1*mV", "v = 0*mV; n = (n + 1) % 3", None),
+        ("b : boolean", "v > 1*mV and not b", "v = 0*mV; b = v > 0.5*mV", None),
+        ("s : volt (shared)", "v > 1*mV + s", "v = 0*mV", {"s": "0.2*mV"}),
+    ):
+        cell = from_brian2(
+            f"dv/dt = (current*Mohm - v)/(10*ms) : volt\n{text}", threshold, reset, method="euler", initial=initial
+        )
+        report = validate(cell, duration=30.0, cells=3, tiers=("same_scheme",))
+        assert report.passed, report
+        assert report.spikes > 5
+
+
+def test_the_index_of_cells_in_networks():
+    cell = from_brian2("dv/dt = (current*Mohm - v)/(10*ms) : volt", "v > 1*mV*(1 + i*0.1)", "v = 0*mV", method="euler")
+    net = build((6,), 3, (12,), neuron=cell)
+    x = (torch.rand(60, 2, 6, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    assert to_brian2(net).compare(x[:, :1]).passed
+    with pytest.raises(ValueError, match=r"layers.0 reads 'i', and Brian2 numbers the cells .* x\[:, :1\]"):
+        to_brian2(net).compare(x)
