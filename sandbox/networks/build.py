@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from rules.fields import admit
 from rules.seeds import seeded
 from sandbox.networks.by_input import ByInput, input_of
 from sandbox.networks.calibration import populated
@@ -75,8 +76,10 @@ def build(
     Reference: Zheng et al. 2021 (arXiv 2011.05280) for normalisation over time, here scaled by the rheobase instead of
     the threshold.
     """
-    neuron = neuron or LIF()
-    readout = readout or LeakyIntegrator()
+    neuron, readout = _cell("neuron", neuron or LIF()), _cell("readout", readout or LeakyIntegrator())
+    if isinstance(hidden, str) or not isinstance(hidden, Sequence):
+        raise ValueError(f"hidden={hidden!r:.60}: give the layers as a sequence, ({hidden!r:.60},)")
+    dt = admit("dt", dt, float)
     layers: list[nn.Module] = []
     size = shape
     for number, description in enumerate(hidden):
@@ -89,6 +92,13 @@ def build(
     network = Network(layers, shape)
     initialise(network, torch.Generator().manual_seed(seed))
     return network
+
+
+def _cell(name: str, given: Any) -> Cell:
+    """Return a cell; raise ValueError for anything else."""
+    if isinstance(given, Cell):
+        return given
+    raise ValueError(f"{name}={given!r:.60}: give a neuron, such as sandbox.LIF() or sandbox.neurons.NEURONS['lif']()")
 
 
 def _part(

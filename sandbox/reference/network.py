@@ -62,7 +62,14 @@ class Brian2Network:
         Raises:
             ValueError: for an input of another shape, or one with other numbers than 0 and 1 in front of a max pool.
         """
+        self._admit(x)
+        return circuit(self.layers, x.detach().to(torch.float64).flatten(2).numpy(), self.dt)
+
+    def _admit(self, x: Any) -> None:
+        """Raise ValueError for an input that Brian2 cannot be given."""
         wanted = self.network.shape
+        if not isinstance(x, Tensor):
+            raise ValueError(f"input is a {type(x).__name__}; wanted a tensor [T, B, ...]: torch.as_tensor(x)")
         if x.ndim < 3 or math.prod(x.shape[2:]) != math.prod(wanted):
             raise ValueError(
                 f"input has shape {tuple(x.shape)}; wanted [T, B, {', '.join(map(str, wanted))}], time first"
@@ -81,7 +88,6 @@ class Brian2Network:
                     f"{layer.name} has a max pool in front, and the input is not made of zeros and ones, of which "
                     "alone Brian2 gets the maximum: encode it as spikes, or use an average pool"
                 )
-        return circuit(self.layers, x.detach().to(torch.float64).flatten(2).numpy(), self.dt)
 
     def run(self, x: Tensor) -> Brian2Run:
         """Run an input `[T, B, *shape]` from rest, in float64, with NumPy code and no compiler."""
@@ -103,7 +109,11 @@ class Brian2Network:
                 of a value per step.
 
         Returns: A report that prints as a table; `passed` is True if all spikes agree.
+
+        Raises:
+            ValueError: as `objects`.
         """
+        self._admit(x)
         ours = copy.deepcopy(network or self.network).double()
         with torch.no_grad():
             here = responses(ours, x.double())

@@ -13,7 +13,7 @@ from sandbox.networks.network import Layer, Network, Population
 from sandbox.networks.populations import kind_of
 from sandbox.neurons import LIF
 
-pytest.importorskip("brian2")
+b2 = pytest.importorskip("brian2")
 COBA = """
 dv/dt = (10*nS*(-60*mV - v) + ge*(0*mV - v) + gi*(-80*mV - v)) / (200*pF) : volt (unless refractory)
 dge/dt = -ge / (5*ms) : siemens
@@ -106,3 +106,29 @@ def test_synapses_of_other_inputs_are_refused(cell):
         Network([Layer(nn.Linear(6, 4), Population(cell, 0.5))], (6,))(torch.zeros(3, 2, 6))
     with pytest.raises(ValueError, match="has several inputs .* the cells of this model have one each"):
         kind_of(cell, LIF())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden": "30"}, r"hidden='30': give the layers as a sequence, \('30',\)"),
+        ({"hidden": 30}, r"hidden=30: give the layers as a sequence, \(30,\)"),
+        ({"neuron": "lif"}, r"neuron='lif': give a neuron, such as sandbox.LIF\(\)"),
+        ({"neuron": LIF}, "neuron=<class .*: give a neuron"),
+        ({"readout": "lif"}, "readout='lif': give a neuron"),
+        ({"dt": 0.1 * b2.ms}, "dt="),
+    ],
+)
+def test_what_build_is_given(options, message):
+    with pytest.raises(ValueError, match=message):
+        sandbox.build((4,), 3, **options)
+
+
+def test_times_and_inputs_of_other_kinds():
+    with pytest.raises(ValueError, match=r"dt=100. us: give a positive time step in ms, as a plain number"):
+        sandbox.scan(LIF(), torch.zeros(5, 2), dt=0.1 * b2.ms)
+    found = sandbox.reference.to_brian2(sandbox.build((4,), 3, (5,)))
+    with pytest.raises(ValueError, match=r"input has shape \(5, 2, 5\); wanted \[T, B, 4\]"):
+        found.compare(torch.zeros(5, 2, 5))
+    with pytest.raises(ValueError, match="input is a ndarray; wanted a tensor"):
+        found.compare(torch.zeros(5, 2, 4).numpy())
