@@ -13,7 +13,7 @@ from sandbox.reference.compiler.model import Model, Threshold
 from sandbox.reference.compiler.node import Calls, Node
 from sandbox.reference.compiler.units import symbols
 from sandbox.reference.compiler.updater import Event, Step, Text, codes, mentioned
-from sandbox.reference.compiler.written import Code, Equation, Expression
+from sandbox.reference.compiler.written import Code, Equation, Expression, orders, side_of, whole
 
 NEVER = -1e7  # [ms], when a cell fired last that has not fired, as in Brian2
 OPERATORS = {"+": ast.Add, "-": ast.Sub, "*": ast.Mult, "/": ast.Div, "//": ast.FloorDiv, "**": ast.Pow, "%": ast.Mod}
@@ -277,29 +277,6 @@ class _Lazy(dict[str, Node]):
         return self[name]
 
 
-def side_of(line: Equation) -> ast.expr:
-    """Return the tree to the right of a line that has one."""
-    assert line.expression is not None
-    return line.expression.tree
-
-
-def whole(tree: ast.expr, lines: Mapping[str, Equation]) -> bool:
-    """Return whether an expression of whole numbers is one, for which nothing has to be cut."""
-    match tree:
-        case ast.Constant():
-            return isinstance(tree.value, int)
-        case ast.Name():
-            return tree.id in ("i", "N") or (tree.id in lines and lines[tree.id].unit in ("integer", "boolean"))
-        case ast.BinOp():
-            plain = isinstance(tree.op, ast.Add | ast.Sub | ast.Mult | ast.FloorDiv | ast.Mod)
-            return plain and whole(tree.left, lines) and whole(tree.right, lines)
-        case ast.UnaryOp():
-            return whole(tree.operand, lines)
-        case ast.Call(func=ast.Name(id="int")) | ast.Compare() | ast.BoolOp():
-            return True
-    return False
-
-
 def linear(node: Node) -> bool:
     """Return whether it is a sum of variables with fixed coefficients, which cannot overflow in a step."""
     return node.level < 2 or node.kind == "name" or (node.kind == "sum" and all(t.kind == "name" for t, _ in node.args))
@@ -310,11 +287,6 @@ def untaken(name: str, taken: Container[str]) -> str:
     while name in taken:
         name += "_"
     return name
-
-
-def orders(tree: ast.expr) -> bool:
-    """Return whether it is a comparison with < <= > or >=."""
-    return isinstance(tree, ast.Compare) and not isinstance(tree.ops[0], ast.Eq | ast.NotEq)
 
 
 def _held(line: Equation) -> bool:

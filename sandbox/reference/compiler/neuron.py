@@ -13,15 +13,14 @@ from torch import Tensor
 from rules.errors import unknown
 from rules.spikes.surrogate import Surrogate, reset_signal
 from rules.steps import wide_dtype
-from sandbox.neurons.base import NUMBER, Neuron, Value, full
+from sandbox.neurons.base import Neuron, Value, full
 from sandbox.neurons.dice import DRAWS, following
 from sandbox.neurons.firing import spike
-from sandbox.reference.compiler.constants import written as text_of_start
 from sandbox.reference.compiler.measured import checked, rheobase_of, swing_of
 from sandbox.reference.compiler.model import Model
 from sandbox.reference.compiler.plan import Plan, period_of, planned, written
 from sandbox.reference.compiler.program import Program
-from sandbox.reference.compiler.reading import CLOCKS, Exact, Gated, any_of, as_kind, places, started
+from sandbox.reference.compiler.reading import CLOCKS, Exact, Gated, any_of, places, started
 
 STARTING = 1000  # the first stream of draws of initial values
 UNREAD = "unread"  # the input of a neuron without one
@@ -260,15 +259,9 @@ class CompiledNeuron(Neuron):
         )
 
     def _initial(self, name: str, shape: tuple[int, ...] = (1,), like: Tensor | None = None) -> Value:
-        start, kind = self.starts.get(name, self.model.starts.get(name, 0.0)), self.model.kinds.get(name)
-        if kind is not None and not isinstance(start, str):
-            value = as_kind(kind, torch.as_tensor(start, dtype=torch.float64))
-            return value if like is None else value.to(like)
-        if not isinstance(start, str):
-            return start if isinstance(start, NUMBER) or like is None else start.to(like)
+        start = self.starts.get(name, self.model.starts.get(name, 0.0))
         stream = STARTING + self.model.variables.index(name)
-        found = started(text_of_start(start), self.parameters, shape, like, stream)
-        return found if kind is None else as_kind(kind, torch.as_tensor(found))
+        return started(start, self.model.kinds.get(name), self.parameters, shape, like, stream)
 
     def _in_dtype(self, values: list[Tensor], state: Any) -> list[Tensor]:
         """Return new values of the variables in the dtype of the state; draws and counters of half are float32."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from rules.spikes.surrogate import Surrogate
 from sandbox.neurons.base import Value
 from sandbox.neurons.dice import normal, uniform
+from sandbox.reference.compiler.constants import written
 from sandbox.reference.compiler.formula import Formula
 
 
@@ -51,17 +52,30 @@ def places(like: Tensor) -> dict[str, Any]:
 
 
 def started(
+    start: Value | str,
+    kind: str | None,
+    parameters: Mapping[str, Value],
+    shape: tuple[int, ...],
+    like: Tensor | None,
+    stream: int,
+) -> Value:
+    """Return initial values, of a variable of a kind; of text over constants, and perhaps `i`, `N` and draws."""
+    if isinstance(start, str):
+        start = _evaluated(written(start), parameters, shape, like, stream)
+    if kind is not None:
+        start = as_kind(kind, torch.as_tensor(start, dtype=torch.float64))
+    return start.to(like) if isinstance(start, Tensor) and like is not None else start
+
+
+def _evaluated(
     formula: Formula, parameters: Mapping[str, Value], shape: tuple[int, ...], like: Tensor | None, stream: int
 ) -> Value:
-    """Return initial values from a formula over constants, and perhaps over `i`, `N` and draws of a stream."""
     if not formula.names - parameters.keys():
-        value = formula(parameters)
-        return value.to(like) if isinstance(value, Tensor) and like is not None else value
+        return formula(parameters)
     every = torch.zeros(shape, dtype=torch.float64, device=None if like is None else like.device)
     key = torch.zeros((), dtype=torch.int64, device=every.device)
     drawn = {"rand_drawn": uniform(key, every, stream), "randn_drawn": normal(key, every, stream)}
-    start = formula({**parameters, **drawn, **places(every)})
-    return start if like is None else start.to(like)
+    return formula({**parameters, **drawn, **places(every)})
 
 
 def as_kind(kind: str, value: Tensor) -> Tensor:

@@ -91,6 +91,34 @@ def names(tree: ast.expr) -> frozenset[str]:
     return frozenset(n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called)
 
 
+def side_of(line: Equation) -> ast.expr:
+    """Return the tree to the right of a line that has one."""
+    assert line.expression is not None
+    return line.expression.tree
+
+
+def orders(tree: ast.expr) -> bool:
+    """Return whether it is a comparison with < <= > or >=."""
+    return isinstance(tree, ast.Compare) and not isinstance(tree.ops[0], ast.Eq | ast.NotEq)
+
+
+def whole(tree: ast.expr, lines: Mapping[str, Equation]) -> bool:
+    """Return whether an expression of whole numbers is one, for which nothing has to be cut."""
+    match tree:
+        case ast.Constant():
+            return isinstance(tree.value, int)
+        case ast.Name():
+            return tree.id in ("i", "N") or (tree.id in lines and lines[tree.id].unit in ("integer", "boolean"))
+        case ast.BinOp():
+            plain = isinstance(tree.op, ast.Add | ast.Sub | ast.Mult | ast.FloorDiv | ast.Mod)
+            return plain and whole(tree.left, lines) and whole(tree.right, lines)
+        case ast.UnaryOp():
+            return whole(tree.operand, lines)
+        case ast.Call(func=ast.Name(id="int")) | ast.Compare() | ast.BoolOp():
+            return True
+    return False
+
+
 def replaced(text: str, others: Mapping[str, str]) -> str:
     """Return text with other names.
 
