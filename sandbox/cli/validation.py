@@ -67,11 +67,14 @@ def step_of(choice: Choice) -> Any:
     Raises:
         ValueError: for a neuron of the sandbox, which has its equation already, and for what is not called.
     """
+    from sandbox.neurons import NEURONS
     from sandbox.neurons.cell import Cell
     from sandbox.reference.peers import as_step, known
 
     if ":" not in choice.name:
-        raise ValueError(f"{choice.name!r} is a neuron of the sandbox, which is its own equation: leave --as out")
+        if choice.name in NEURONS:
+            raise ValueError(f"{choice.name!r} is a neuron of the sandbox, which is its own equation: leave --as out")
+        raise ValueError(f"{choice.name!r} names no step: write path/to/file.py:NAME, or package.module:NAME")
     found = find("neuron", choice.name)
     if inspect.isfunction(found) and not choice.options and _arguments(found) == 2:
         return found

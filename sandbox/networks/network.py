@@ -28,7 +28,7 @@ from sandbox.neurons.learnable import Learned, learns
 from sandbox.neurons.loop import advance, loop
 from sandbox.neurons.stepping import check_resolution, differentiable, rest
 from sandbox.neurons.two_compartment import TwoCompartment
-from sandbox.simulation import sequence
+from sandbox.simulation import require_fields, sequence
 
 
 class Part(nn.Module, ABC):
@@ -166,7 +166,10 @@ class Population(nn.Module):
 
     def rest(self, currents: Tensor) -> tuple[Any, Tensor | None]:
         """Return the carry before the first step; random numbers without a rule come from torch's global generator."""
-        heard = currents.new_zeros(self.neuron.driven(currents[0])) if self.recurrent is not None else None
+        shape = self.neuron.driven(currents[0])
+        heard = currents.new_zeros(shape) if self.recurrent is not None else None
+        if self.of_each_cell:
+            require_fields(self.neuron, shape)
         return rest(self.present(), currents, generator_of_pass() or torch.default_generator), heard
 
     def advance(self, current: Tensor, state: Any) -> tuple[Tensor, Any]:

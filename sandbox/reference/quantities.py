@@ -32,7 +32,8 @@ def of_cells(neuron: Neuron, shape: Sequence[int]) -> tuple[dict[str, Any], dict
 
     Where refractory periods differ, they are among the latter under the name that `refractoriness` returns.
     """
-    shared, own = {}, {}
+    shared: dict[str, Any] = {name: each.in_brian2() for name, each in getattr(neuron, "called", {}).items()}
+    own = {}
     for name in (field.name for field in fields(neuron) if field.name in neuron.units):
         value = torch.as_tensor(getattr(neuron, name), dtype=torch.float64).detach()
         if value.numel() > 1:

@@ -20,12 +20,13 @@ from sandbox.reference.compiler.given import Given, behind, callers, given
 from sandbox.reference.compiler.maker import build
 from sandbox.reference.compiler.methods import chosen
 from sandbox.reference.compiler.model import Model
+from sandbox.reference.compiler.names import CONSTANTS
 from sandbox.reference.compiler.neuron import CompiledNeuron
 from sandbox.reference.compiler.plan import period_of
 from sandbox.reference.compiler.reading import number_of, state_class
 from sandbox.reference.compiler.signals import Brought, Own, Signal, brought
 from sandbox.reference.compiler.texts import plain, read
-from sandbox.reference.compiler.units import in_house, text_of
+from sandbox.reference.compiler.units import in_house, symbols, text_of
 from sandbox.reference.need import brian2
 
 
@@ -153,7 +154,9 @@ def _compiled(
     extra += [f"{name} : 1 (constant)" for name in drawn]
     reads = updater.mentioned(text) | names_of_starts(held.initial)
     inputs = list(drive.units)
-    found = {name: value for name, value in held.namespace.items() if name in reads or namespace != "caller"}
+    found = held.namespace
+    if namespace == "caller":  # which has units of its own, such as ms
+        found = {name: value for name, value in found.items() if name in reads and name not in (*symbols(), *CONSTANTS)}
     updater.check_names(text, found, [*inputs, *drawn])
     used = {name: quantity(name, value) for name, value in found.items() if name in reads}
     text, own, tensors = constants_of(text, held.initial, used, inputs)

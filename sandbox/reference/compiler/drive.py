@@ -43,6 +43,12 @@ def drive_of(lines: Sequence[Equation], input: Any, input_unit: str, inputs: Any
     several = inputs is not None or isinstance(jumps, Mapping)
     if several and input not in ("current", None):
         raise ValueError(f"input={input!r} beside several inputs: name it among them, inputs=({input!r}, ...)")
+    if jumps is not None and not isinstance(jumps, Mapping) and (several or not isinstance(jumps, str)):
+        names = [jumps] if isinstance(jumps, str) else jumps if isinstance(jumps, Sequence) else ["g"]
+        wanted = ", ".join(f"'to_{name}': {name!r}" for name in names)
+        raise ValueError(
+            f"jumps={jumps!r}: of several inputs name each that is added to a variable, jumps={{{wanted}}}"
+        )
     if not several:
         inputs, jumps = () if input is None else (input,), {} if jumps is None else {input: jumps}
     named = _units(inputs or (), input_unit)

@@ -42,6 +42,10 @@ def given(equations: Any, **others: Any) -> Given:
         if beside:
             raise ValueError(f"{', '.join(beside)} beside a NeuronGroup, which has its own: leave them out")
         return _of_group(equations, **others)
+    if isinstance(equations, b2.Synapses):
+        raise ValueError(
+            "the equations are brian2.Synapses: sandbox.from_brian2_synapses compiles these, from their texts"
+        )
     text = text_of_equations(equations) if isinstance(equations, b2.Equations) else equations
     return Given(text, **{**others, "events": dict(others["events"] or {})})
 

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sandbox.reference.compiler.names import CLOCKS
+from sandbox.reference.compiler.units import in_house, text_of
+from sandbox.reference.need import brian2
 
 STEPS = 4000  # of a measurement
 CURRENTS = 64  # side by side
@@ -51,6 +54,19 @@ def rheobase_of(neuron: Any) -> Any:
     if neuron.inputs:
         return torch.tensor([_smallest(neuron, number) for number in range(len(neuron.inputs))], dtype=torch.float64)
     return _smallest(neuron)
+
+
+def admitted(name: str, value: Any, units: Mapping[str, str]) -> Any:
+    """Return a constant in house units; raise ValueError for a quantity of another unit."""
+    b2 = brian2()
+    if not isinstance(value, b2.Quantity):
+        return value
+    wanted, found = units.get(name, "ms"), text_of(value.dim)
+    if found != wanted:
+        raise ValueError(f"{name}={value!r} is in {found}; wanted {wanted}")
+    if value.ndim == 0:
+        return in_house(value)
+    return torch.from_numpy(np.array([in_house(b2.Quantity(each, dim=value.dim)) for each in np.ravel(value)]))
 
 
 def checked(neuron: Any) -> Any:

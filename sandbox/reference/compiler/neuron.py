@@ -16,7 +16,7 @@ from rules.steps import wide_dtype
 from sandbox.neurons.base import Neuron, Value, full
 from sandbox.neurons.dice import DRAWS, following
 from sandbox.neurons.firing import spike
-from sandbox.reference.compiler.measured import checked, rheobase_of, swing_of
+from sandbox.reference.compiler.measured import admitted, checked, rheobase_of, swing_of
 from sandbox.reference.compiler.model import Model
 from sandbox.reference.compiler.plan import Plan, period_of, planned, written
 from sandbox.reference.compiler.program import Program
@@ -52,6 +52,7 @@ class CompiledNeuron(Neuron):
         for name in changes:
             if name not in self.parameters and name not in self.within_period:
                 raise unknown("parameter", name, [*self.parameters, *self.within_period])
+        changes = {name: admitted(name, value, self.units) for name, value in changes.items()}
         missing = sorted(self.within_period - changes.keys())
         if missing and len(missing) < len(self.within_period):
             raise ValueError(

@@ -64,12 +64,19 @@ class Own:
         return self.function
 
     def in_brian2(self) -> Any:
-        """Return it as a function of Brian2, which is never called."""
+        """Return it as a function of Brian2, on quantities."""
         b2 = brian2()
         from brian2.units.fundamentalunits import get_unit
 
-        *given, result = [get_unit(dim) for dim in self.dims] or [1] * (self.arity + 1)
-        return b2.Function(self.function, arg_units=given, return_unit=result)
+        dims = self.dims or (b2.get_dimensions(1.0),) * (self.arity + 1)
+        *given, result = map(get_unit, dims)
+
+        def run(*values: Any) -> Any:
+            house = [np.asarray(value, float) / scale(dim) for value, dim in zip(values, dims, strict=False)]
+            many = [torch.from_numpy(np.array(each)) for each in np.broadcast_arrays(*house)]
+            return b2.Quantity(self.function(*many).detach().numpy() * scale(dims[-1]), dim=dims[-1])
+
+        return b2.Function(run, arg_units=given, return_unit=result)
 
 
 Brought = Signal | Own

@@ -162,6 +162,9 @@ class Probe:
         if float((whole_ - 2 * half).abs().max()) > self.near(response) * float(whole_.abs().max()):
             self._miss("the membrane is not linear below the threshold", *names)
             return None
+        if not bool(torch.isfinite(v).all()):
+            self._miss("the membrane is not finite", *names)
+            return None
         lin = whole_ / float(parts[of])
         moved = int((lin.abs() > 0).nonzero()[0]) if bool((lin != 0).any()) else 0
         self.latency = self.found.setdefault("latency", moved)

@@ -64,6 +64,9 @@ def _mapping(cell: Any) -> Mapping:
     found = known(cell)
     if found is not None:
         return found
+    if isinstance(cell, type | str):
+        called = cell.__name__ if isinstance(cell, type) else f"sandbox.neurons.NEURONS[{cell!r}]"
+        raise ValueError(f"{cell!r:.60} is a {'class' if isinstance(cell, type) else 'name'}: give a cell, {called}()")
     library = type(cell).__module__.partition(".")[0]
     if library in KNOWN:
         raise unknown(f"cell of {library}", type(cell).__name__, KNOWN[library])

@@ -132,3 +132,9 @@ def test_times_and_inputs_of_other_kinds():
         found.compare(torch.zeros(5, 2, 5))
     with pytest.raises(ValueError, match="input is a ndarray; wanted a tensor"):
         found.compare(torch.zeros(5, 2, 4).numpy())
+
+
+def test_cells_of_another_number_than_their_constants():
+    net = sandbox.build((4,), 3, (7,), neuron=LIF(tau_mem=torch.linspace(5.0, 15.0, 5)))
+    with pytest.raises(ValueError, match=r"LIF.tau_mem has shape \(5,\), and the cells have \(2, 7\)"):
+        net(torch.rand(10, 2, 4))

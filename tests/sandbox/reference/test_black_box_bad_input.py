@@ -60,3 +60,21 @@ def test_a_neuron_of_ones_own_without_equations_is_explained():
 
     with pytest.raises(ValueError, match="Own has neither equations for Brian2 nor a formula here"):
         check(cell(), Own())
+
+
+def test_a_membrane_that_is_not_a_number():
+    def step(current, state):
+        v = current if state is None else 0.9 * state + current
+        return (v > 1).double(), v / 0, v
+
+    report = validate(LIF(), step=step, dt=1.0, duration=50.0, cells=3)
+    assert not report.passed
+    assert "the membrane is not finite" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"), [("lif", r"'lif' is a name: give a cell"), (LIF, r"is a class: give a cell, LIF\(\)")]
+)
+def test_a_name_and_a_class_are_not_cells(cell, message):
+    with pytest.raises(ValueError, match=message):
+        validate(cell)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sandbox.reference import from_brian2
+from sandbox.reference import from_brian2, validate
 from sandbox.simulation import scan
 from tests.sandbox.reference.beside_brian2 import CELLS, CLOSE, Case, compiled, ran, ran_in_brian2
 
@@ -152,3 +152,58 @@ def test_no_text_can_call_what_another_model_brought():
     from_brian2("dv/dt = (drive(t) - v)/ms : volt", namespace=STEP, input=None)
     with pytest.raises(ValueError, match="unknown function"):
         from_brian2("dv/dt = (drive(t) - v)/ms : volt", input=None)
+
+
+@pytest.mark.parametrize("of", ["I(t)", "I(t, i)"])
+def test_signals_and_functions_are_validated(of):
+    """Brian2 calls the same stored signal and the same functions, with and without units."""
+    rng = np.random.default_rng(0)
+    signal = b2.TimedArray(rng.random((20, 24) if "i" in of else 20), dt=2 * b2.ms)
+
+    @b2.check_units(v=b2.volt, result=b2.volt)
+    def bent(v):
+        return v
+
+    cell = from_brian2(
+        f"dv/dt = (bent(2*mV*{of} + 2*mV*tanh2(x)) - v)/(10*ms) : volt",
+        "v > 1*mV",
+        "v = 0*mV",
+        method="euler",
+        namespace={"I": signal, "bent": bent},
+        functions={"tanh2": torch.tanh, "bent": lambda v: v - 0.05 * v**2},
+        inputs={"x": "1"},
+        swing=1.0,
+    )
+    report = validate(cell, duration=40.0, cells=4, tiers=("same_scheme",))
+    assert report.passed, report
+    assert report.spikes > 20
+
+
+def test_constants_as_quantities_and_the_callers_units():
+    from brian2 import ms, mV
+
+    cell = from_brian2(
+        "dv/dt = (x - v)/tau : volt", "v > 15*mV", "v = 0*mV", namespace={"tau": 10 * ms}, input="x", input_unit="volt"
+    )
+    assert cell.with_parameters(tau=0.02 * b2.second).tau == 20.0
+    assert cell.with_parameters(tau=[5, 8] * ms).tau.tolist() == [5.0, 8.0]
+    with pytest.raises(ValueError, match=r"tau=3. \* mvolt is in mV; wanted ms"):
+        cell.with_parameters(tau=3 * mV)
+    tau_own = 7 * ms
+    found = from_brian2(
+        "dv/dt = (x - v)/tau_own : volt",
+        "v > 15*mV",
+        "v = 0*ms*mV/ms",
+        namespace="caller",
+        input="x",
+        input_unit="volt",
+    )
+    assert found.tau_own == float(tau_own / ms)
+    group = b2.NeuronGroup(1, "v : 1", threshold="v > 1")
+    synapses = b2.Synapses(group, group, "w : 1", on_pre="v += w")
+    with pytest.raises(ValueError, match=r"are brian2.Synapses: sandbox.from_brian2_synapses"):
+        from_brian2(synapses)
+    with pytest.raises(ValueError, match=r"of several inputs name those that are added, jumps=\{'to_g': 'g'\}"):
+        from_brian2("dv/dt = (g - v + x)/(10*ms) : 1\ndg/dt = -g/ms : 1", jumps="g", inputs={"x": "1"})
+    with pytest.raises(ValueError, match=r"jumps=\{'to_g': 'g', 'to_h': 'h'\}"):
+        from_brian2("dv/dt = (g - v + h)/(10*ms) : 1\ng : 1\nh : 1", jumps=["g", "h"])
