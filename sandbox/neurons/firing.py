@@ -26,7 +26,7 @@ def spike(
     """
     spikes = surrogate.spike(u, strict)
     if wait is None:
-        if not torch.as_tensor(t_refractory > 0).any():
+        if not lasts(t_refractory):
             return spikes, None
         wait = torch.zeros_like(u)
     wait = wide(wait)
@@ -45,8 +45,12 @@ def idle(v: Tensor, t_refractory: Any) -> Tensor | None:
     >>> idle(torch.zeros(2, dtype=torch.bfloat16), 5.0).dtype
     torch.float32
     """
-    waits = bool((t_refractory > 0).any()) if isinstance(t_refractory, Tensor) else t_refractory > 0
-    return torch.zeros_like(v, dtype=wide_dtype(v)) if waits else None
+    return torch.zeros_like(v, dtype=wide_dtype(v)) if lasts(t_refractory) else None
+
+
+def lasts(t_refractory: Any) -> bool:
+    """Return whether any cell has a refractory period; a plain number makes no tensor, on whatever device."""
+    return bool((t_refractory > 0).any()) if isinstance(t_refractory, Tensor) else bool(t_refractory > 0)
 
 
 def _countable(t_refractory: float, dt: float, dtype: torch.dtype) -> int:

@@ -18,6 +18,7 @@ from sandbox.reference.compiler.constants import check_times, constants_of, name
 from sandbox.reference.compiler.drive import Drive, require_driven
 from sandbox.reference.compiler.given import Given, behind, callers, given
 from sandbox.reference.compiler.maker import build
+from sandbox.reference.compiler.measured import undefined
 from sandbox.reference.compiler.methods import chosen
 from sandbox.reference.compiler.model import Model
 from sandbox.reference.compiler.names import CONSTANTS
@@ -293,7 +294,8 @@ def _check_finite(neuron: CompiledNeuron, method: str, infinite: bool) -> None:
     """Write the programs once: a coefficient that is not finite comes from two equal time constants."""
     plan = neuron._plan(neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64)), 0.1)
     constants = [c for program in (plan.update, plan.threshold, plan.reset) if program for c in program.constants]
-    if not any(math.isnan(float(c)) or (math.isinf(float(c)) and not infinite) for c in constants):
+    fits = not any(math.isnan(float(c)) or (math.isinf(float(c)) and not infinite) for c in constants)
+    if fits and not undefined(neuron):
         return
     times = ", ".join(f"{name}={value:g}" for name, value in neuron.parameters.items() if name.startswith("tau"))
     raise ValueError(

@@ -69,22 +69,26 @@ def admitted(name: str, value: Any, units: Mapping[str, str]) -> Any:
     return torch.from_numpy(np.array([in_house(b2.Quantity(each, dim=value.dim)) for each in np.ravel(value)]))
 
 
+def undefined(neuron: Any) -> list[str]:
+    """Return the variables whose exact step from the initial state is not a number; none for other schemes."""
+    if neuron.method != "exact" or torch._C._are_functorch_transforms_active():
+        return []
+    with torch.no_grad():
+        try:
+            state = _start(neuron, 1)
+        except RuntimeError:  # tensors of other numbers of cells, which is said where cells are made
+            return []
+        zero = torch.zeros(*state[0].shape, *[len(neuron.inputs)] * bool(neuron.inputs), dtype=torch.float64)
+        after = neuron.integrate(zero, state, 0.1)
+    return [name for name in neuron.model.variables if bool(torch.isnan(getattr(after, name)).any())]
+
+
 def checked(neuron: Any) -> Any:
     """Return a neuron; raise ValueError if its exact step is not a number for its constants.
 
     Of three variables that follow one another with time constants of which two are equal it is not, as in Brian2.
     """
-    if neuron.method != "exact" or torch._C._are_functorch_transforms_active():
-        return neuron
-    with torch.no_grad():
-        try:
-            state = _start(neuron, 1)
-        except RuntimeError:  # tensors of other numbers of cells, which is said where cells are made
-            return neuron
-        zero = torch.zeros(*state[0].shape, *[len(neuron.inputs)] * bool(neuron.inputs), dtype=torch.float64)
-        after = neuron.integrate(zero, state, 0.1)
-    bad = [name for name in neuron.model.variables if bool(torch.isnan(getattr(after, name)).any())]
-    if bad:
+    if bad := undefined(neuron):
         raise ValueError(
             f"the exact step of {', '.join(bad)} is not a number for these constants: it divides by the difference of "
             "two rates that are equal, in a cell at least; make one differ by a part in 1e4, or use "

@@ -88,8 +88,15 @@ CASES = {
         "tau=0. \\* second: a time constant has to be positive",
     ),
     "equal time constants": (
-        lambda: make(TWO, "v > 1", "v = 0", {"tau": 5 * b2.ms, "tau_s": 5 * b2.ms}, method="exact"),
-        r"Brian2's 'exact' solution is not finite for these constants \(tau=5, tau_s=5\).*make one differ .*'rk4'",
+        lambda: make(
+            TWO.replace("-I", "(J - I)") + "\ndJ/dt = -J / tau_j : 1",
+            "v > 1",
+            "v = 0",
+            {"tau": 5 * b2.ms, "tau_s": 5 * b2.ms, "tau_j": 7 * b2.ms},
+            input=None,
+            method="exact",
+        ),
+        r"Brian2's 'exact' solution is not finite for these constants \(tau=5, .*tau_s=5.*\).*make one differ .*'rk4'",
     ),
     "synapses": (lambda: make(GOOD + "\non_pre = 1 : 1"), "'on_pre': this compiles neurons, not synapses"),
     "synapses in the reset": (lambda: make(reset="on_post = 1"), "neurons, not synapses"),

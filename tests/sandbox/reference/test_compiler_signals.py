@@ -203,7 +203,9 @@ def test_constants_as_quantities_and_the_callers_units():
     synapses = b2.Synapses(group, group, "w : 1", on_pre="v += w")
     with pytest.raises(ValueError, match=r"are brian2.Synapses: sandbox.from_brian2_synapses"):
         from_brian2(synapses)
-    with pytest.raises(ValueError, match=r"of several inputs name each that is added to a variable, jumps=\{'to_g': 'g'\}"):
+    with pytest.raises(
+        ValueError, match=r"of several inputs name each that is added to a variable, jumps=\{'to_g': 'g'\}"
+    ):
         from_brian2("dv/dt = (g - v + x)/(10*ms) : 1\ndg/dt = -g/ms : 1", jumps="g", inputs={"x": "1"})
     with pytest.raises(ValueError, match=r"jumps=\{'to_g': 'g', 'to_h': 'h'\}"):
         from_brian2("dv/dt = (g - v + h)/(10*ms) : 1\ng : 1\nh : 1", jumps=["g", "h"])
