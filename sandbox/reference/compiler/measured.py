@@ -78,6 +78,8 @@ def undefined(neuron: Any) -> list[str]:
             state = _start(neuron, 1)
         except RuntimeError:  # tensors of other numbers of cells, which is said where cells are made
             return []
+        # initial values may be none for so few cells, as i / (N - 1)
+        state = state._replace(**{name: torch.nan_to_num(getattr(state, name)) for name in neuron.model.variables})
         zero = torch.zeros(*state[0].shape, *[len(neuron.inputs)] * bool(neuron.inputs), dtype=torch.float64)
         after = neuron.integrate(zero, state, 0.1)
     return [name for name in neuron.model.variables if bool(torch.isnan(getattr(after, name)).any())]
