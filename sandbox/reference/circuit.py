@@ -79,7 +79,7 @@ def _received(layer: Cells, name: str) -> list[str]:
 def _afferent(where: str, afferent: Afferent, source: Any, cells: Any, layer: Cells, samples: int) -> Iterator[Any]:
     """Yield the objects between a source and a population: a delay line or delays, a pool, and the weights."""
     delay, width = afferent.delay, len(source) // samples
-    if delay is not None and not source.thresholder:  # an output that is no spike has no delay in Brian2
+    if delay is not None and not source.thresholder:  # Brian2 delays spikes alone
         source, delay = _line(where, source, np.tile(delay, samples)), None
         yield source
     if afferent.pool is not None:

@@ -61,11 +61,11 @@ def equations_of(neuron: Neuron) -> Equations:
     if neuron.inputs:
         raise ValueError(f"it has several inputs ({', '.join(neuron.inputs)}); SciPy solves equations with one")
     if "current" not in neuron.units and not neuron.inputs:
-        raise ValueError("it has no input: there is no current to solve it under")
+        raise ValueError("it has no input that SciPy could solve it with")
     if events(neuron):
         raise ValueError(f"it has further events, {', '.join(events(neuron))}: SciPy solves equations alone")
     if jumps(neuron):
-        raise ValueError("its input is an amount that is added in each step: there is no limit of small steps")
+        raise ValueError("its input is an amount for each step, so that smaller steps add more")
     lines = {line.name: line for line in grammar.equations(neuron.equations)}
     sides = right_hand_sides(neuron.equations)
     state = neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64))
