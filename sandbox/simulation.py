@@ -258,7 +258,7 @@ def check_currents(neuron: Cell, currents: Tensor, dt: float) -> None:
         raise ValueError(f"currents have shape {tuple(currents.shape)}; wanted [T, ...] with at least one step")
     if not currents.is_floating_point():
         raise ValueError(f"currents have dtype {currents.dtype}; wanted floating point: currents.double()")
-    if not isinstance(dt, Real) or not dt > 0:
+    if not isinstance(dt, Real | Tensor) or not dt > 0:
         raise ValueError(f"dt={dt}: give a positive time step in ms, as a plain number")
     transformed = torch._C._are_functorch_transforms_active()  # whose tensors have no readable values
     seen = currents[:1] if currents.stride(0) == 0 else currents  # an expanded current repeats one step
