@@ -20,7 +20,7 @@ class Structure:
     graph: Graph
     states: int
     params: int  # inputs that are constant in time
-    draws: int  # inputs that differ in every step
+    draws: int  # inputs that differ in every step: currents after the first, then random numbers
     outputs: tuple[int, ...]
     ends: tuple[int, ...]
     spikes: tuple[tuple[int, Surrogate], ...]
