@@ -29,10 +29,10 @@ def sequence(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, 
     """
     if by_triton(currents.device, choice().mode):
         raise Unsupported("Triton has no kernel that writes bits", expected=True)
-    currents, others = divided(neuron, currents)
+    currents, beside = divided(neuron, currents)
     found = found_for(neuron, body, label, currents, state, dt)
     key = registered.register(found.structure, currents.device)
-    x, states, params, draws = operands(found, neuron, currents, state, others)
+    x, states, params, draws = operands(found, neuron, currents, state, beside)
     variant = Variant(per_cell(params), bits=True)
     room = forward_buffers(found.structure, variant, x, states)
     if x.numel():

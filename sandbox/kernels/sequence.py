@@ -150,7 +150,7 @@ def run(found: Plan, neuron: Any, currents: Tensor, state: Any, others: Sequence
 
 
 class Operands(NamedTuple):
-    """The inputs of a kernel: `x`, currents of other inputs and draws `[T, M]`, states `[M]`, parameters `[M]` or `()`."""
+    """The inputs of a kernel: `x`, currents of other inputs, draws `[T, M]`; states `[M]`; parameters `[M]` or `()`."""
 
     x: Tensor
     states: list[Tensor]
@@ -171,9 +171,7 @@ def outside(x: Tensor) -> bool:
     return x.requires_grad
 
 
-def operands(
-    found: Plan, neuron: Any, currents: Tensor, state: Any, others: Sequence[Tensor] = ()
-) -> Operands:
+def operands(found: Plan, neuron: Any, currents: Tensor, state: Any, others: Sequence[Tensor] = ()) -> Operands:
     """Return currents and states with flattened cells, and the values that torch computes beforehand."""
     steps, shape, count = len(currents), currents.shape[1:], found.structure.params
     before = found.beforehand(neuron, partial(drawn, state, currents)) if found.boundary else []

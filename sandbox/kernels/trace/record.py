@@ -69,7 +69,7 @@ class Tape(TorchDispatchMode):
         return self._hold(tensor, frozenset({origin}))
 
     def stack(self, parts: Sequence[Tensor]) -> Tensor:
-        """Return named tensors as one, in a last axis, from which a step takes each by its index, or all by `unbind`."""
+        """Return named tensors as one, in a last axis, from which a step takes each by its index or by `unbind`."""
         self.stacked = torch.stack(list(parts), -1), [self.ref(part) for part in parts]
         self.name(self.stacked[0], "step")
         return self.stacked[0]
@@ -124,7 +124,8 @@ class Tape(TorchDispatchMode):
         if name == "alias":
             self.stacked = out, parts
             return
-        for tensor, ref in zip(out if name == "unbind" else [out], parts if name == "unbind" else [parts[args[2]]]):
+        taken = zip(out, parts, strict=True) if name == "unbind" else [(out, parts[args[2]])]
+        for tensor, ref in taken:
             self.places[id(tensor)] = ref.place
             self.kept.append(tensor)
 
