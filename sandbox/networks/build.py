@@ -16,7 +16,8 @@ from rules.seeds import seeded
 from sandbox.networks.by_input import ByInput, input_of
 from sandbox.networks.calibration import populated
 from sandbox.networks.delays import DelayedPart, Delays
-from sandbox.networks.network import Layer, Network, Part, Population, Residual
+from sandbox.networks.network import Layer, Network, Part, Residual
+from sandbox.networks.population import Population
 from sandbox.neurons import LIF, Cell, LeakyIntegrator
 from sandbox.synapses import EventLinear, Sparse
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from sandbox.networks.by_input import ByInput
 from sandbox.networks.delays import Delayed, DelayedPart
-from sandbox.networks.network import Layer, Network, Population, Residual
+from sandbox.networks.network import Layer, Network, Residual
 from sandbox.networks.parts import Neurons, Stack, Stateless
+from sandbox.networks.population import Population
 from sandbox.neurons.base import Neuron
 from sandbox.reference.affine import Edges, Shape, affine, pooling, reshapes, windows
 from sandbox.reference.brian import with_equations

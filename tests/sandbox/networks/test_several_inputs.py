@@ -9,8 +9,9 @@ from torch import nn
 import rules
 import sandbox
 from sandbox.networks.by_input import ByInput
-from sandbox.networks.network import Layer, Network, Population
-from sandbox.networks.populations import kind_of
+from sandbox.networks.kinds import kind_of
+from sandbox.networks.network import Layer, Network
+from sandbox.networks.population import Population
 from sandbox.neurons import LIF
 
 b2 = pytest.importorskip("brian2")
