@@ -1,16 +1,18 @@
-"""The stimuli of a validation: silence, a step, a ramp, noise, a sine wave, and saturation."""
+"""The stimuli of a validation: silence, a step, a ramp, noise, a sine wave, saturation, and negative currents."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from sandbox.neurons.base import Neuron, smallest
+from sandbox.neurons.stepping import rest
 from sandbox.reference.brian import jumps
 
+BOUND = 1e6  # mV, far beyond what a current of thirty rheobases does to a membrane that leaks
 Maker = Callable[[Neuron, int, int, float, int], Tensor]
 
 
@@ -69,6 +71,14 @@ def saturating(neuron: Neuron, cells: int, steps: int, dt: float, seed: int) -> 
     return much * rheobase(neuron) * torch.linspace(1, 3, cells, dtype=torch.float64).expand(steps, cells)
 
 
+def inhibiting(neuron: Neuron, cells: int, steps: int, dt: float, seed: int) -> Tensor:
+    """Hold down by one to thirty rheobases for a third of the time, then drive with one to three rheobases."""
+    down = torch.logspace(0, 1.5, cells, dtype=torch.float64)
+    up = torch.linspace(1.001, 3.003, cells, dtype=torch.float64)
+    early = torch.arange(steps)[:, None] < steps // 3
+    return rheobase(neuron) * torch.where(early, -down, up)
+
+
 STIMULI: dict[str, Maker] = {
     "step": stepped,
     "ramp": ramp,
@@ -77,16 +87,32 @@ STIMULI: dict[str, Maker] = {
     "silent": silent,
     "saturating": saturating,
 }
+OF_OTHERS: dict[str, Maker] = {**STIMULI, "inhibiting": inhibiting}  # of a cell of which only the step is known
 
 
-def all_currents(neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 0) -> Tensor:
-    """Return every stimulus side by side, `[steps, len(STIMULI) * cells]` [nA].
+def bears(neuron: Neuron, cells: int, steps: int, dt: float) -> bool:
+    """Return whether the membrane stays within bounds while it is held down; under a negative conductance it may grow.
+
+    >>> from sandbox import LIF
+    >>> bears(LIF(), cells=5, steps=500, dt=0.1)
+    True
+    """
+    currents = given(inhibiting, neuron, cells, steps, dt)[: steps // 3]
+    with torch.no_grad():
+        (_, above), _ = neuron.respond(currents, rest(neuron, currents), dt, (), True)
+    return bool((above.abs() < BOUND).all())
+
+
+def all_currents(
+    neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 0, stimuli: Mapping[str, Maker] = STIMULI
+) -> Tensor:
+    """Return every stimulus side by side, `[steps, len(stimuli) * cells]` [nA].
 
     >>> from sandbox import LIF
     >>> all_currents(LIF(), cells=3, steps=10, dt=0.1).shape
     torch.Size([10, 18])
     """
-    return torch.cat([given(make, neuron, cells, steps, dt, seed) for make in STIMULI.values()], 1)
+    return torch.cat([given(make, neuron, cells, steps, dt, seed) for make in stimuli.values()], 1)
 
 
 def given(make: Maker, neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 0) -> Tensor:

@@ -19,7 +19,7 @@ from sandbox.reference.conformance.evidence import Evidence
 from sandbox.reference.conformance.formula import FORMULA, formula_report
 from sandbox.reference.conformance.report import Check, ConformanceReport
 from sandbox.reference.conformance.stepping import Step
-from sandbox.reference.conformance.stimuli import STIMULI, all_currents
+from sandbox.reference.conformance.stimuli import OF_OTHERS, STIMULI, all_currents, bears
 from sandbox.reference.conformance.trial import Trial
 from sandbox.simulation import check_currents
 
@@ -189,11 +189,13 @@ def _other(
             "the cell as step="
         )
     admit_equation(neuron)
-    stimuli = tuple(STIMULI) if currents is None else GIVEN
-    if currents is None:
-        currents = all_currents(neuron, cells, max(round(duration / dt), 1), dt, seed)
+    stimuli = GIVEN
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about a coarse dt, at which both sides step alike
+        if currents is None:
+            steps = max(round(duration / dt), 1)
+            chosen = OF_OTHERS if bears(neuron, cells, steps, dt) else STIMULI
+            stimuli, currents = tuple(chosen), all_currents(neuron, cells, steps, dt, seed, chosen)
         check_currents(neuron, currents, dt)
         return step_report(step, neuron, currents.double(), stimuli, dt, tolerance, dtype or torch.float64, name)
 

@@ -227,7 +227,7 @@ def test_a_wrong_step_of_a_nonlinear_neuron_is_found():
     assert verdicts(report)["spikes at another step"] == "FAIL"
 
 
-@pytest.mark.parametrize(("by", "passes"), [(1e-14, True), (1e-6, False)])
+@pytest.mark.parametrize(("by", "passes"), [(1e-15, True), (1e-6, False)])
 def test_where_roundings_grow_a_cell_is_compared_up_to_there(by, passes):
     inner = stepper(AdEx(), 0.1)
 
@@ -263,3 +263,39 @@ def test_currents_of_ones_own():
     assert report.passed
     assert report.stimuli == ("currents",)
     assert not validate(NEURON, currents, step=cell(gain=0.1), dt=DT).passed
+
+
+@pytest.mark.parametrize("kind", ["membrane", "current"])
+def test_a_bound_on_negative_membranes_or_currents_is_found(kind):
+    inner = stepper(NEURON, DT)
+
+    def bounded(current, state):
+        spikes, _, state = inner(current.clamp(min=0) if kind == "current" else current, state)
+        state = state._replace(v=state.v.clamp(min=-5 if kind == "membrane" else -torch.inf))
+        return spikes, state.v, state
+
+    report = check(bounded)
+    assert not report.passed
+    assert "under 'inhibiting'" in reason(report, "spikes at another step")
+
+
+def test_a_bound_of_the_equation_itself_is_no_fault():
+    recipe = {"threshold": "v > 1", "reset": "v = 0", "method": "euler"}
+    claim = from_brian2("dv/dt = (clip(current/nA, -3, inf) - v) / (10*ms) : 1", **recipe)
+
+    def bounded(current, state):
+        v = torch.zeros_like(current) if state is None else state
+        v = v + DT / 10 * (current.clamp(min=-3) - v)
+        spikes = (v > 1).double()
+        v = torch.where(v > 1, 0.0, v)
+        return spikes, v, v
+
+    assert check(bounded, claim).passed
+
+
+def test_an_equation_that_grows_under_negative_currents_is_compared_under_the_others():
+    recipe = {"threshold": "v > 1", "reset": "v = 0", "method": "euler"}
+    claim = from_brian2("dv/dt = (current/nA * (3 - v) - v) / (5*ms) : 1", **recipe)
+    report = check(stepper(claim, DT), claim)
+    assert report.passed
+    assert "grows without bounds" in reason(report, "under negative currents")
