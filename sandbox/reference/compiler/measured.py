@@ -88,7 +88,7 @@ def undefined(neuron: Any) -> list[str]:
 def checked(neuron: Any) -> Any:
     """Return a neuron; raise ValueError if its exact step is not a number for its constants.
 
-    Of three variables that follow one another with time constants of which two are equal it is not, as in Brian2.
+    Of two variables that depend on each other with rates that are equal it is not, as in Brian2.
     """
     if bad := undefined(neuron):
         raise ValueError(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sandbox.reference.compiler.algebra import Algebra
+from sandbox.reference.compiler.divided import divided
 from sandbox.reference.compiler.functions import FUNCTIONS, PLAIN, counted, power
 from sandbox.reference.compiler.node import Node
 from sandbox.reference.compiler.program import Program, Register
@@ -20,6 +21,7 @@ Operand = Any  # a float, known now, or a Register
 HUGE = 1e30  # a variable that overflowed is clamped here before the reset: infinity times zero is NaN
 TINY = 4e-16  # tolerance for two weights that sum to one
 MIRRORED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq", "ne": "ne"}
+TENSORS = {"counted": counted, "divided": divided}  # functions of tensors alone
 SIGNS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|"}
 
 
@@ -138,10 +140,9 @@ class Writer:
         values = [self.value(arg) for arg in node.args]
         if name in ("largest", "smallest"):
             first, *others = (self._tensor(value) for value in values)
+            pair = torch.maximum if name == "largest" else torch.minimum
             for other in others:
-                first = self._row(
-                    torch.maximum if name == "largest" else torch.minimum, name + "({}, {})", first, other
-                )
+                first = self._row(pair, name + "({}, {})", first, other)
             return first
         if name in MIRRORED:
             if not isinstance(values[0], Register):
@@ -165,11 +166,11 @@ class Writer:
             "plus": (add, "{} + {}"),
             "minus": (sub, "{} - {}"),
         }
-        if name == "counted":
-            return self._row(counted, "counted({}, {})", *map(self._tensor, values))
+        places = ", ".join(["{}"] * len(values))
+        if name in TENSORS:
+            return self._row(TENSORS[name], f"{name}({places})", *map(self._tensor, values))
         if name in special:
             return self._row(*special[name], *values)
-        places = ", ".join(["{}"] * len(values))
         if name in self.algebra.brought:
             brought = self.algebra.brought[name].at(self.known["dt"])
             return self._row(_cast(brought, self.like.dtype), f"{name}({places})", *map(self._tensor, values))
