@@ -226,7 +226,7 @@ def _class(
         "equations": "\n".join(lines),
         "threshold": plain(text.threshold),
         "reset_code": plain(text.reset),
-        "refractory": plain(step.condition),
+        "refractory": plain(text.refractory if model.stays else None),
         "method": step.method,
         "units": dict(units),
         "spiking": text.threshold is not None,
@@ -282,12 +282,8 @@ def _asked(drive: Drive) -> dict[str, Any]:
 
 def _period(model: Model, values: Mapping[str, float], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the refractory time [ms] as a field, unless a constant of that name exists."""
-    if model.period is None or "t_refractory" in values:
-        return {}
-    period = period_of(model, {**values, **tensors})
-    if period is None:
-        raise ValueError("the refractory time depends on the state; give a time of constants alone, or a condition")
-    return {"t_refractory": period}
+    found = model.period is not None and "t_refractory" not in values
+    return {"t_refractory": period_of(model, {**values, **tensors})} if found else {}
 
 
 def _check_finite(neuron: CompiledNeuron, method: str, infinite: bool) -> None:
