@@ -75,8 +75,8 @@ def from_brian2(
             of the equations, ("ge", "I"); currents then have them as their last axis. None for `input` alone.
         jumps: variable that the input is added to before each step, as `on_pre="g_post += w"` does; of several inputs
             the variable of each that is added to one, {"excitation": "ge", "inhibition": "gi"}. None for none.
-        initial: initial values and `(constant)` parameters, as quantities, plain numbers in house units (mV, ms, nA), an
-            array with a value for each cell, or text over the constants, `i`, `N`, `rand()`, `randn()`; 0 otherwise.
+        initial: initial values and `(constant)` parameters, as quantities, plain numbers in house units (mV, ms, nA),
+            arrays with a value for each cell, or text over the constants, `i`, `N`, `rand()`, `randn()`; 0 otherwise.
         draws: further random numbers of each step, by name: "uniform" or "normal".
         functions: torch functions that the texts may call, by name, on tensors in house units; of plain numbers, unless
             the namespace has a Brian2 function of that name with units. A TimedArray of the namespace is called as in
@@ -215,7 +215,7 @@ def _class(
     lines = [str(line) for line in text.lines if line.name not in drive.units]
     input = None if drive.several else next(iter(drive.units), None)
     if input is not None and input != "current":
-        lines.append(f"{input} = current : {drive.units[input]}")
+        lines += [] if drive.jumps else [f"{input} = current : {drive.units[input]}"]
         units = {**units, "current": units[input]}
     times = {name: 0.0 for name in values if name.startswith("tau") and units[name] == "ms"}
     columns: list[Any] = [(name, Any, field()) for name in values]

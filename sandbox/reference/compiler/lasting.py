@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from sandbox.reference.compiler.algebra import Algebra
 from sandbox.reference.compiler.effort import reach
-from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM
+from sandbox.reference.compiler.functions import FUNCTIONS
 from sandbox.reference.compiler.names import CONSTANTS
 from sandbox.reference.compiler.node import Node
 from sandbox.reference.compiler.units import symbols
@@ -16,7 +16,7 @@ from sandbox.reference.compiler.written import Expression, side_of
 
 
 def varies(text: Text, period: Expression | None, parameters: Iterable[str]) -> bool:
-    """Return whether a refractory time is made of more than constants; raise ValueError for one that is drawn."""
+    """Return whether a refractory time is made of more than constants."""
     if period is None:
         return False
     inside = {line.name: line for line in text.lines if line.kind == "subexpression"}
@@ -24,13 +24,11 @@ def varies(text: Text, period: Expression | None, parameters: Iterable[str]) -> 
     found = reach("", {**reads, "": period.names})
     trees = [period.tree, *(side_of(inside[name]) for name in found & inside.keys())]
     called = {
-        n.func.id for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+        node.func.id
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
-    if called & RANDOM.keys():
-        raise ValueError(
-            f"refractory {period!r} draws a random number in every step: draw it once, as the initial value of "
-            "'period : second (constant)', initial={'period': '...'}, and write refractory='period'"
-        )
     return bool(called - FUNCTIONS.keys() or found - inside.keys() - {*parameters, *symbols(), *CONSTANTS, "dt"})
 
 

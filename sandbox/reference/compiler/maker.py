@@ -32,7 +32,7 @@ def build(
 ) -> Model:
     """Build the model from checked text and Brian2's result."""
     changing = varies(text, step.period, parameters)
-    maker = _Maker(text, parameters, inputs, draws, jumps, Algebra(brought), changing)
+    maker = _Maker(text, parameters, inputs, draws, jumps, Algebra(brought), step, changing)
     code = grammar.statements(step.code, ours=True)
     free = maker.updated(code, 1.0)
     maker.smooth = {name: linear(node) for name, node in free.items()}
@@ -45,11 +45,7 @@ def build(
         clamps={name: maker.jumped(name) for name in clamped} if maker.refractory else {},
         update=free,
         waiting={name: node for name, node in waiting.items() if name not in clamped and node is not free[name]},
-        stays=maker.node(step.condition)
-        if step.condition
-        else lasting(maker.algebra, maker.node(step.period))
-        if step.period and changing
-        else None,
+        stays=maker.stays,
         anew=changing,
         **threshold._asdict(),
         reset=maker.reset(text.reset, text.events),
@@ -70,10 +66,14 @@ class _Maker:
         draws: Mapping[str, str],
         jumps: Mapping[str, str],
         algebra: Algebra,
+        step: Step,
         changing: bool,
     ) -> None:
         self.algebra, self.calls = algebra, Calls(dict(draws), [0])
         self.text, self.refractory = text, text.refractory is not None
+        self.asked = step.condition or (step.period if changing else None)  # in each step
+        self.changing = changing
+        self.stays: Node | None = None
         self.smooth: dict[str, bool] = {}  # whether a variable grows too slowly to overflow in a step
         self.lines = {line.name: line for line in text.lines}
         held = [line.name for line in text.lines if _held(line)]
@@ -139,6 +139,9 @@ class _Maker:
         for name in self.variables:
             if name in self.lines and _held(self.lines[name]):
                 env[name] = self._built(side_of(self.lines[name]), env)
+        if self.asked is not None:  # before the update, after what is added at the start of a step
+            asked = self._built(self.asked.tree, {**env, "not_refractory": self.late["not_refractory"]})
+            self.stays = lasting(self.algebra, asked) if self.changing else asked
         for statement in code.statements:
             noise = statement.target if isinstance(statement.expression.tree, ast.BinOp) else None
             drawn = noise if noise and noise.startswith("xi") else None

@@ -165,10 +165,6 @@ CASES = {
     "no derivative": (lambda: make("x = 1 : 1", None, None), "has no differential equation"),
     "refractory without a unit": (lambda: make(refractory=2.0), "refractory=2.0 is neither a time nor a condition"),
     "refractory in volt": (lambda: make(refractory="2*mV"), "refractory '2\\*mV' is neither a time nor a condition"),
-    "refractory that is drawn": (
-        lambda: make(refractory="2*ms + rand()*ms"),
-        "refractory '2.ms . rand...ms' draws a random number in every step: draw it once, .*refractory='period'",
-    ),
     "a word in the namespace": (
         lambda: make(namespace={**SPACE, "r": "10*Mohmm"}),
         "unknown unit in r='10\\*Mohmm'.*Mohm",

@@ -5,7 +5,7 @@ import pytest
 import torch
 from brian2 import ms, mV
 
-from sandbox import build, scan
+from sandbox import build, scan, validate
 from sandbox.reference import from_brian2
 
 MOVES = "dv/dt = (20*mV + R*I - v)/tau : volt"
@@ -86,3 +86,31 @@ def test_initial_values_for_another_number_of_cells_are_refused_at_the_first_use
         ValueError, match=r"initial v has a value for each of 4 cells.* and there are 3, in shape \(2, 3\)"
     ):
         scan(cell, torch.ones(4, 2, 3), dt=0.1)
+
+
+REFRACTORY = [  # time or condition, threshold, what is behind the equation of a jump
+    ("(1 + 2*rand())*ms", "v > 15*mV", ""),
+    ("2*ms + randn()*ms", "v > 15*mV + rand()*mV", ""),
+    ("2*ms + poisson(3)*ms", "v > 15*mV", ""),
+    ("2*ms*g", "v > 15*mV", ""),
+    ("2*ms*g", "v > 15*mV", " (unless refractory)"),
+    ("g > 0.5", "v > 15*mV", ""),
+]
+
+
+@pytest.mark.parametrize(("refractory", "threshold", "flag"), REFRACTORY)
+def test_refractory_times_of_draws_and_of_what_is_added_beside_brian2(refractory, threshold, flag):
+    """Both read the same stored draws; an input is added to `g` at the start of each step."""
+    cell = from_brian2(
+        "dv/dt = (60*mV - v)/(10*ms) : volt (unless refractory)\n"
+        f"dg/dt = (1 - g)/(20*ms) + 0.1*xi*ms**-0.5 : 1{flag}",
+        threshold,
+        "v = 0*mV; g += 0.1*rand()",
+        refractory,
+        "euler",
+        input="kick",
+        jumps="g",
+    )
+    report = validate(cell, cells=4, duration=60.0, tiers=("same_scheme",))
+    assert report.passed, report
+    assert report.spikes > 20
