@@ -140,7 +140,8 @@ def require_driven(neuron: CompiledNeuron, text: Text, constants: Sequence[str])
             f"nothing reads the input {neuron.unheeded[0]!r}: add it to an equation, leave it out, or say to which "
             f"variable it is added, jumps={{{neuron.unheeded[0]!r}: ...}}"
         )
-    if neuron.input not in (None, "current") and not neuron.heeds:
+    declared = {line.name for line in text.lines}
+    if neuron.input not in {None, "current", *declared} and not neuron.heeds:
         raise ValueError(unheard(neuron))
     silent = [] if neuron.heeds else unmoved(neuron, text)
     if silent:

@@ -106,7 +106,7 @@ def unheard(neuron: Any) -> str:
     Those are parameters and constants in the unit of a current, or else all parameters of the equations.
     """
     lines = grammar.equations(neuron.recipe["equations"])
-    assigned = {each.target for each in grammar.statements(neuron.recipe["reset"] or "").statements}
+    assigned = {neuron.input} | {each.target for each in grammar.statements(neuron.recipe["reset"] or "").statements}
     own = [line.name for line in lines if line.kind == "parameter" and line.name not in assigned]
     own += [name for name in neuron.parameters if name in neuron.units and name not in own]
     driving = [name for name in own if neuron.units.get(name, "").startswith("nA")]
