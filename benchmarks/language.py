@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from sandbox.machine.memory import keep_freed_memory
 from sandbox.networks.language import Block, Size, TokenModel
 from sandbox.networks.models.bispikclm import bispikclm
-from sandbox.networks.network import Layer, Population
+from sandbox.networks.network import Layer
+from sandbox.networks.population import Population
 
 SIZE = Size(depth=5, width=128, heads=8, ratio=4, context=256)
 LENGTH, BATCH, VOCABULARY, ROUNDS = 64, 16, 64, 7

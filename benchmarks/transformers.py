@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from sandbox import make_model
 from sandbox.machine.memory import keep_freed_memory
 from sandbox.networks.attention import SaccadicGate, SelfAttention, TokenGate
-from sandbox.networks.network import Layer, Population
+from sandbox.networks.network import Layer
 from sandbox.networks.parts import Joined, Neurons, Stack, Stateless
+from sandbox.networks.population import Population
 
 SIDES = ("ours", "SpikingJelly")
 SIZES = {"tiny": ("tiny", (3, 32, 32), 16), "4-384": ("4-384", (3, 32, 32), 8)}  # size, image, batch

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from sandbox.networks.models.making import make_model as make_model
     from sandbox.networks.network import Layer as Layer
     from sandbox.networks.network import Network as Network
-    from sandbox.networks.network import Population as Population
     from sandbox.networks.network import Residual as Residual
     from sandbox.networks.noisy import NoisyReadout as NoisyReadout
+    from sandbox.networks.population import Population as Population
     from sandbox.neurons import ALIF as ALIF
     from sandbox.neurons import ASN as ASN
     from sandbox.neurons import CPLIF as CPLIF
@@ -160,7 +160,7 @@ _HOMES = {
     "NoisyReadout": "sandbox.networks.noisy",
     "PLIF": "sandbox.neurons",
     "PSN": "sandbox.neurons",
-    "Population": "sandbox.networks.network",
+    "Population": "sandbox.networks.population",
     "QIF": "sandbox.neurons",
     "Residual": "sandbox.networks.network",
     "ResonateAndFire": "sandbox.neurons",

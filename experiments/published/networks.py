@@ -17,7 +17,8 @@ from torch import Tensor
 from rules.contract import Batch, Objective, Run
 from rules.objectives.regularisers import LAYERS, hidden
 from rules.spikes.surrogate import Surrogate
-from sandbox.networks.network import Layer, Network, Population
+from sandbox.networks.network import Layer, Network
+from sandbox.networks.population import Population
 from sandbox.neurons import ALIF, LIF, LeakyIntegrator, Neuron
 from sandbox.neurons.adaptive_lif import ALIFState
 from sandbox.neurons.base import affine, decay, toward

@@ -12,7 +12,7 @@ from sandbox.kernels.launch.backends import by_triton
 from sandbox.kernels.launch.buffers import forward_buffers, numbers, per_cell, read
 from sandbox.kernels.launch.call import call
 from sandbox.kernels.launch.ops import rows
-from sandbox.kernels.sequence import Result, ended, found_for, operands
+from sandbox.kernels.sequence import Result, divided, ended, found_for, operands
 from sandbox.kernels.trace.step import Body
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.kernels.write.emit import Variant
@@ -29,9 +29,10 @@ def sequence(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, 
     """
     if by_triton(currents.device, choice().mode):
         raise Unsupported("Triton has no kernel that writes bits", expected=True)
+    currents, beside = divided(neuron, currents)
     found = found_for(neuron, body, label, currents, state, dt)
     key = registered.register(found.structure, currents.device)
-    x, states, params, draws = operands(found, neuron, currents, state)
+    x, states, params, draws = operands(found, neuron, currents, state, beside)
     variant = Variant(per_cell(params), bits=True)
     room = forward_buffers(found.structure, variant, x, states)
     if x.numel():

@@ -70,8 +70,6 @@ def planned(neuron: Any, body: Body, label: Any, dtype: torch.dtype, state: Any,
         try:
             if (drawing := generator_in(reads_of(type(neuron)), neuron)) is not None:
                 raise Unsupported(f"the step has a generator of random numbers, {drawing}; {DRAW}")
-            if neuron.inputs:
-                raise Unsupported(f"it has several inputs, {', '.join(neuron.inputs)}", expected=True)
             known = plan(neuron, body, names, state, dt, dtype)
         except Unsupported as reason:
             known = reason

@@ -41,10 +41,20 @@ def sequence(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, 
     Raises:
         Unsupported: if the plain loop has to run.
     """
+    currents, others = divided(neuron, currents)
     found = found_for(neuron, body, label, currents, state, dt)
     if choice().mode == "auto" and slower(found, currents):
         raise Unsupported("the plain loop is faster", expected=True)
-    return run(found, neuron, currents, state)
+    return run(found, neuron, currents, state, others)
+
+
+def divided(neuron: Any, currents: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Return the currents of the first input, and of the others."""
+    if not neuron.inputs:
+        return currents, ()
+    neuron.driven(currents[0])
+    first, *others = currents.unbind(-1)
+    return first, tuple(others)
 
 
 def found_for(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, dt: float) -> Plan:
@@ -109,6 +119,7 @@ def earned(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, dt
     if not history.counted(type(neuron), work):
         return False
     try:
+        currents, _ = divided(neuron, currents)
         admit(currents, state)
         key = key_of(neuron, label, currents.dtype, state, dt)
         total, plan = history.counted_plan(key, work), known(key)
@@ -122,12 +133,12 @@ def earned(neuron: Any, body: Body, label: Any, currents: Tensor, state: Any, dt
     return history.ready(found.structure.key, currents.dtype, history.differentiated(currents, state))
 
 
-def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
+def run(found: Plan, neuron: Any, currents: Tensor, state: Any, others: Sequence[Tensor] = ()) -> Result:
     """Flatten the cells, call the operator, and restore their shape."""
     from sandbox.kernels.launch import batching, ops, registered, transforms  # noqa: F401  # batching registers itself
 
     key = registered.register(found.structure, currents.device)
-    x, states, params, draws = row = operands(found, neuron, currents, state)
+    x, states, params, draws = row = operands(found, neuron, currents, state, others)
     every = stride_of_memory(found.structure, x) if row.differentiated else 0
     transformed = _functorch.maybe_current_level() is not None
     if transformed and torch.is_grad_enabled() and any(map(outside, (x, *states, *params, *draws))):
@@ -139,7 +150,7 @@ def run(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Result:
 
 
 class Operands(NamedTuple):
-    """The inputs of a kernel: `x` and draws `[T, M]`, states `[M]`, parameters `[M]` or `()`."""
+    """The inputs of a kernel: `x`, currents of other inputs, draws `[T, M]`; states `[M]`; parameters `[M]` or `()`."""
 
     x: Tensor
     states: list[Tensor]
@@ -160,12 +171,13 @@ def outside(x: Tensor) -> bool:
     return x.requires_grad
 
 
-def operands(found: Plan, neuron: Any, currents: Tensor, state: Any) -> Operands:
+def operands(found: Plan, neuron: Any, currents: Tensor, state: Any, others: Sequence[Tensor] = ()) -> Operands:
     """Return currents and states with flattened cells, and the values that torch computes beforehand."""
     steps, shape, count = len(currents), currents.shape[1:], found.structure.params
     before = found.beforehand(neuron, partial(drawn, state, currents)) if found.boundary else []
     params = [_spread(value, currents) for value in before[:count]]
-    draws = [_flat(value.to(currents.dtype).expand(steps, *shape)) for value in before[count:]]
+    draws = [_flat(value) for value in others]
+    draws += [_flat(value.to(currents.dtype).expand(steps, *shape)) for value in before[count:]]
     return Operands(_flat(currents), [getattr(state, name).reshape(-1) for name in found.states], params, draws)
 
 

@@ -16,8 +16,9 @@ from rules.contract import Run, Trace
 from rules.steps import counted
 from rules.synapses import Product
 from sandbox.networks.attention import of_sources
-from sandbox.networks.network import Population, through
+from sandbox.networks.network import through
 from sandbox.networks.parts import Whole
+from sandbox.networks.population import Population
 
 BASE = 10_000.0  # of the wavelengths of rotated positions
 

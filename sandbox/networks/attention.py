@@ -13,7 +13,8 @@ from rules.contract import Run, Trace
 from rules.errors import unknown
 from rules.synapses import Product
 from rules.traces import alone
-from sandbox.networks.network import Part, Population, renamed, through
+from sandbox.networks.network import Part, renamed, through
+from sandbox.networks.population import Population
 
 ORDERS = ("kv", "qk", "cheaper")
 SCALE = 0.125  # of the currents of self-attention, whatever the width of a head

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from rules.contract import Run
 from rules.synapses import Product
 from sandbox.networks.attention import of_sources
-from sandbox.networks.network import Part, Population, through
+from sandbox.networks.kinds import Kind
+from sandbox.networks.network import Part, through
 from sandbox.networks.parts import Stateless
-from sandbox.networks.populations import Kind
+from sandbox.networks.population import Population
 from sandbox.networks.token_convolutions import depthwise
 
 

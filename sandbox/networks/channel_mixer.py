@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from sandbox.networks.dense import Channels, norm
 from sandbox.networks.joins import both
+from sandbox.networks.kinds import Kind
 from sandbox.networks.parts import Joined, Stateless
-from sandbox.networks.populations import Kind
 from sandbox.networks.token_convolutions import depthwise
 
 

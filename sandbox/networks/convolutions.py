@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from rules.errors import unknown
-from sandbox.networks.network import Layer, Population
+from sandbox.networks.network import Layer
 from sandbox.networks.parts import Stack, Stateless
+from sandbox.networks.population import Population
 from sandbox.neurons import Cell
 
 Size = TypeVar("Size")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from sandbox.networks.joins import add
+from sandbox.networks.kinds import Kind
 from sandbox.networks.parts import Joined, Stateless
-from sandbox.networks.populations import Kind
 
 KERNELS = (8, 16)  # samples that the convolutions over time weigh
 

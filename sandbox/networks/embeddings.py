@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from sandbox.networks.convolutions import convolved
 from sandbox.networks.joins import add
+from sandbox.networks.kinds import Kind
 from sandbox.networks.parts import Joined, Stateless
-from sandbox.networks.populations import Kind
 
 
 def halving() -> nn.MaxPool2d:

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from rules.synapses import weights_in
 from sandbox.networks.convolutions import convolved
 from sandbox.networks.joins import add
+from sandbox.networks.kinds import Kind
 from sandbox.networks.parts import Joined, Stateless
-from sandbox.networks.populations import Kind
 
 
 class Repeated(nn.Module):

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from rules.errors import unknown
-from sandbox.networks.network import Population
+from sandbox.networks.kinds import lif
 from sandbox.networks.parts import Whole
-from sandbox.networks.populations import lif
+from sandbox.networks.population import Population
 
 
 class Axis(NamedTuple):

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from rules.contract import Run
 from rules.objectives.distillation.rate_code import RateCode
-from sandbox.networks.network import Population, through
+from sandbox.networks.network import through
+from sandbox.networks.population import Population
 from sandbox.networks.token_attention import TokenAttention
 
 

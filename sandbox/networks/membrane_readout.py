@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from rules.contract import Run, Trace
-from sandbox.networks.network import Population
 from sandbox.networks.parts import Whole
+from sandbox.networks.population import Population
 from sandbox.neurons import CPLIF
 from sandbox.neurons.lif import LIFState
 

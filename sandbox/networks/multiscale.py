@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from rules.contract import Run, Trace
 from rules.forward import fold
 from sandbox.networks.convolutions import convolved
-from sandbox.networks.network import Population
+from sandbox.networks.kinds import lif
 from sandbox.networks.parts import Whole
-from sandbox.networks.populations import lif
+from sandbox.networks.population import Population
 from sandbox.networks.zoneout import ZoneOut, zoned
 
 

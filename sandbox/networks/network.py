@@ -5,30 +5,19 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from rules.contract import Local, Run, Trace
-from rules.credit.spike_timing.at_once import Bounds, Frame
-from rules.credit.spike_timing.window import Window
+from rules.contract import Run, Trace
 from rules.forward import fold
-from rules.spikes.surrogate import generator_of_pass
 from rules.synapses import weights_of
 from rules.traces import entering, gathered, name_of, presynaptic
-from sandbox.kernels.attempt import attempt_linearised, attempt_plastic, attempt_recurrent
-from sandbox.kernels.choice import choice
-from sandbox.machine.compiled import absent
-from sandbox.networks.by_input import fitting
+from sandbox.networks.population import Population
 from sandbox.neurons.base import Neuron
-from sandbox.neurons.cell import Cell
-from sandbox.neurons.learnable import Learned, learns
-from sandbox.neurons.loop import advance, loop
-from sandbox.neurons.stepping import check_resolution, differentiable, rest
 from sandbox.neurons.two_compartment import TwoCompartment
-from sandbox.simulation import require_fields, sequence
+from sandbox.synapses.by_input import fitting
 
 
 class Part(nn.Module, ABC):
@@ -64,6 +53,7 @@ class Part(nn.Module, ABC):
         """
 
 
+<<<<<<< HEAD
 class Population(nn.Module):
     """Neurons of one kind, driven by a current and, if recurrent, by their own output of the step before.
 
@@ -250,6 +240,8 @@ class Population(nn.Module):
         return f"{self.neuron}, dt={self.dt}"
 
 
+=======
+>>>>>>> 2d7c795a5a9862171f6ba6e4f5d9cf25ee568df5
 class Layer(Part):
     """A synapse, applied at every step, and the population it drives; a `ByInput` for cells with several inputs.
 

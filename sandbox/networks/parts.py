@@ -14,7 +14,8 @@ from rules.optional import recorder_of
 from rules.traces import alone, entering, name_of, presynaptic
 from sandbox.networks.inputs import joined, several
 from sandbox.networks.joins import Join
-from sandbox.networks.network import Part, Population, admitted, renamed, through
+from sandbox.networks.network import Part, admitted, renamed, through
+from sandbox.networks.population import Population
 
 NO_LAYERS = (
     "it is a stack of parts, such as blocks with branches, which are not all layers of a synapse and cells; use a rule "

@@ -14,8 +14,8 @@ from rules.forward import as_run, looking
 from rules.metering import pairs
 from rules.synapses import is_synapse
 from sandbox.networks.gates import Gate
-from sandbox.networks.network import Population
 from sandbox.networks.parts import Joined
+from sandbox.networks.population import Population
 
 RATE = 1e-6  # spikes per neuron and step below which a shortcut counts as silent
 GATES = (

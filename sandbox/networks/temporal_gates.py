@@ -13,8 +13,9 @@ from rules.contract import Run, Trace
 from rules.errors import unknown
 from sandbox.networks.along_time import masked
 from sandbox.networks.attention import of_sources
-from sandbox.networks.network import Population, renamed, through
+from sandbox.networks.network import renamed, through
 from sandbox.networks.parts import Whole
+from sandbox.networks.population import Population
 
 View = Literal["local", "global", "value"]
 VIEWS: tuple[View, ...] = ("local", "global", "value")

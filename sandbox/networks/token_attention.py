@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from rules.synapses import Product
 from sandbox.networks.competitions import Raw
-from sandbox.networks.network import Population, through
+from sandbox.networks.network import through
+from sandbox.networks.population import Population
 
 
 class Seen(NamedTuple):

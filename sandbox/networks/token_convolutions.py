@@ -8,8 +8,8 @@ from torch import nn
 
 from sandbox.networks.dense import Channels, norm
 from sandbox.networks.joins import add
+from sandbox.networks.kinds import Kind
 from sandbox.networks.parts import Joined, Stateless
-from sandbox.networks.populations import Kind
 
 WIDTHS = (1, 3, 5)
 

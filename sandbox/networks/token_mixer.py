@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from rules.contract import Run
 from rules.errors import unknown
 from rules.forward import fold
-from sandbox.networks.network import Part, Population, renamed, through
+from sandbox.networks.network import Part, renamed, through
+from sandbox.networks.population import Population
 from sandbox.networks.segments import divided, driving
 
 POOLS = {3: 2, 1: 1}  # width of the pool of tokens, and its stride

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sandbox.networks.network import Population
+from sandbox.networks.population import Population
 from sandbox.nir.importing import from_nir
 from sandbox.nir.schemes import Reset
 

@@ -11,8 +11,9 @@ from torch import nn
 
 from rules.forward import fold
 from sandbox.networks.delays import Delayed, DelayedPart
-from sandbox.networks.network import Layer, Network, Population, Residual
+from sandbox.networks.network import Layer, Network, Residual
 from sandbox.networks.parts import Neurons, Stack, Stateless
+from sandbox.networks.population import Population
 from sandbox.neurons.learnable import learnables
 from sandbox.nir.cells import NODES, arrays, beyond
 from sandbox.nir.metadata import encoded, noted

@@ -13,8 +13,9 @@ from torch import nn
 
 from rules.errors import unknown
 from sandbox.networks.delays import Delayed, DelayedPart, Delays
-from sandbox.networks.network import Layer, Network, Part, Population, Residual
+from sandbox.networks.network import Layer, Network, Part, Residual
 from sandbox.networks.parts import Neurons, Stack, Stateless
+from sandbox.networks.population import Population
 from sandbox.neurons import Cell
 from sandbox.nir.cells import cell_of
 from sandbox.nir.metadata import notes

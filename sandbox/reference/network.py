@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from rules.optional import recorder_of
-from sandbox.networks.network import Network, Population
+from sandbox.networks.network import Network
 from sandbox.networks.parts import Stack
+from sandbox.networks.population import Population
 from sandbox.neurons.stepping import rest
 from sandbox.reference.brian import plain_numpy
 from sandbox.reference.circuit import circuit

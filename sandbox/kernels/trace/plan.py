@@ -70,8 +70,9 @@ def _plan(neuron: Neuron, body: Body, states: tuple[str, ...], like: Any, dt: fl
     found = record(ONE, nullcontext())
     tape, dice = found.tape, _dice(found.tape)
     check_alike(found, record, {*found.named.values(), *dice})
-    writing = Writing(tape, dtype, found.spikes)
-    writing.leaf(tape.places[id(found.current)], "x")
+    writing = Writing(tape, dtype, found.spikes, len(found.current) - 1)
+    for i, value in enumerate(found.current):
+        writing.leaf(tape.places[id(value)], f"d{i - 1}" if i else "x")
     for i, name in enumerate(states):
         writing.leaf(tape.places[id(getattr(found.state, name))], f"s{i}")
     outputs = tuple(writing.result(value) for value in found.outputs)
@@ -80,7 +81,7 @@ def _plan(neuron: Neuron, body: Body, states: tuple[str, ...], like: Any, dt: fl
         writing.graph,
         len(states),
         len(writing.params),
-        len(writing.draws),
+        len(found.current) - 1 + len(writing.draws),
         outputs,
         ends,
         tuple(writing.spikes.items()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -24,6 +24,7 @@ CREATED = (
     "new_full",
 )  # depend only on an argument's shape
 
+ONE_BY_ONE = "take each by current[..., i], or all by current.unbind(-1)"
 DRAW = "use sandbox.neurons.dice.uniform(state.key, current) with a key in the state"
 
 
@@ -46,7 +47,7 @@ class Tape(TorchDispatchMode):
     """Records all operations on named tensors; whatever does not depend on them is a plain number.
 
     `origins[place]` are the names on which a value depends, `values[place]` is the value itself. Tensors are identified
-    by their `id`, which Python reuses after a tensor is freed; so `values` keeps them all alive.
+    by their `id`, which Python reuses after a tensor is freed; so `values` and `kept` keep them all alive.
     """
 
     def __init__(self) -> None:
@@ -55,6 +56,8 @@ class Tape(TorchDispatchMode):
         self.values: list[Tensor] = []
         self.origins: list[frozenset[str]] = []
         self.places: dict[int, int] = {}
+        self.kept: list[Tensor] = []  # tensors that are another name of a value
+        self.stacked: tuple[Tensor, list[Ref]] | None = None
         self.paused = False
 
     @classmethod
@@ -64,6 +67,12 @@ class Tape(TorchDispatchMode):
     def name(self, tensor: Tensor, origin: str) -> Ref:
         """Name a tensor as one that varies."""
         return self._hold(tensor, frozenset({origin}))
+
+    def stack(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return named tensors as one, in a last axis, from which a step takes each by its index or by `unbind`."""
+        self.stacked = torch.stack(list(parts), -1), [self.ref(part) for part in parts]
+        self.name(self.stacked[0], "step")
+        return self.stacked[0]
 
     def ref(self, tensor: Any) -> Any:
         """Return the place of a tensor that varies; any other object unchanged."""
@@ -85,6 +94,9 @@ class Tape(TorchDispatchMode):
         out = func(*args, **kwargs)
         if self.paused:
             return out
+        if self.stacked is not None and any(leaf is self.stacked[0] for leaf in tree_leaves((args, kwargs))):
+            self._take(func, args, out)
+            return out
         refs, named = tree_map(self.ref, (tuple(args), dict(kwargs)))
         found = [self.origins[leaf.place] for leaf in _refs((refs, named))]
         if not found or func.overloadpacket.__name__ in CREATED:
@@ -101,6 +113,21 @@ class Tape(TorchDispatchMode):
         if id(out) not in self.places:
             self.rows.append(Row(func, refs, named, self._hold(out, frozenset[str]().union(*found)).place))
         return out
+
+    def _take(self, function: Any, args: tuple[Any, ...], out: Any) -> None:
+        """Give the tensors that a step takes from the stacked inputs the names of these."""
+        assert self.stacked is not None
+        stacked, parts = self.stacked
+        name, axis = function.overloadpacket.__name__, args[1] if len(args) > 1 else 0
+        if name not in ("unbind", "select", "alias") or (name != "alias" and axis not in (-1, stacked.ndim - 1)):
+            raise Unsupported(f"the step reads its inputs together by aten.{name}; {ONE_BY_ONE}")
+        if name == "alias":
+            self.stacked = out, parts
+            return
+        taken = zip(out, parts, strict=True) if name == "unbind" else [(out, parts[args[2]])]
+        for tensor, ref in taken:
+            self.places[id(tensor)] = ref.place
+            self.kept.append(tensor)
 
     def _hold(self, tensor: Tensor, origins: frozenset[str]) -> Ref:
         self.places[id(tensor)] = len(self.values)

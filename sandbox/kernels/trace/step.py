@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ class Recorded(NamedTuple):
 
     tape: Tape
     spikes: dict[int, Surrogate]  # of the spikes, by their place
-    current: Tensor
+    current: tuple[Tensor, ...]  # of each input
     state: Any
     named: dict[str, int]  # parameters of the neuron, by the place of their values
     outputs: tuple[Tensor, ...]
@@ -49,7 +49,7 @@ def recorded(
     tape, spikes = Tape(), dict[int, Surrogate]()
     current, state, traced, named = _operands(tape, neuron, states, like, dtype, shape)
     with _pass_with(_marking(tape, spikes)) as context, around, tape:
-        shown, end = body(traced, current, state, dt)
+        shown, end = body(traced, _given(neuron, current, tape.stack), state, dt)
     _check_end(like, end, states)
     tape.paused = True
     ends = tuple(getattr(end, name) for name in states)
@@ -58,10 +58,11 @@ def recorded(
 
 def _operands(
     tape: Tape, neuron: Neuron, states: tuple[str, ...], like: Any, dtype: torch.dtype, shape: tuple[int, ...]
-) -> tuple[Tensor, Any, Neuron, dict[str, int]]:
-    """Make a current, a state and a neuron of unequal cells, and name them on the tape."""
-    current = _unequal(torch.full(shape, 0.3, dtype=dtype))
-    tape.name(current, "step")
+) -> tuple[tuple[Tensor, ...], Any, Neuron, dict[str, int]]:
+    """Make a current of each input, a state and a neuron of unequal cells, and name them on the tape."""
+    current = tuple(_unequal(torch.full(shape, 0.3 + 0.01 * i, dtype=dtype)) for i in range(len(neuron.inputs) or 1))
+    for one in current:
+        tape.name(one, "step")
     values = {name: _unequal(torch.full(shape, 0.1 + 0.05 * i, dtype=dtype)) for i, name in enumerate(states)}
     for value in values.values():
         tape.name(value, "step")
@@ -78,6 +79,11 @@ def _operands(
         learned[name] = stand_in
     traced = replace(neuron, **learned) if learned else neuron
     return current, like._replace(**values), traced, named
+
+
+def _given(neuron: Neuron, current: tuple[Tensor, ...], stack: Callable[[Sequence[Tensor]], Tensor]) -> Tensor:
+    """Return the current of a neuron with one input, or those of several, stacked."""
+    return stack(current) if neuron.inputs else current[0]
 
 
 def _unequal(x: Tensor) -> Tensor:
@@ -132,12 +138,12 @@ def check_functions(
     """Raise Unsupported for a step with an autograd function of its own, whose backward pass a tape does not see."""
     silent = differentiating(spike=lambda surrogate, u, strict, noise: heaviside(u.detach(), strict, noise))
     current, state, traced, _ = _operands(Tape(), neuron, states, like, dtype, ONE)
-    values = [current, *(getattr(state, name) for name in states), *learned_fields(traced).values()]
+    values = [*current, *(getattr(state, name) for name in states), *learned_fields(traced).values()]
     with torch.enable_grad(), silent:
         for value in values:
             if value.is_floating_point():
                 value.requires_grad_()
-        shown, end = body(traced, current, state, dt)
+        shown, end = body(traced, _given(neuron, current, lambda parts: torch.stack(list(parts), -1)), state, dt)
     waiting = [value.grad_fn for value in (*shown, *(getattr(end, name) for name in states))]
     seen: set[Any] = set()
     while waiting:

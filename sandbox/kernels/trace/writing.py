@@ -19,10 +19,17 @@ IGNORED = ("layout", "device", "pin_memory", "memory_format", "non_blocking")  #
 
 
 class Writing:
-    """Translates the rows of a tape into a graph, starting from the results."""
+    """Translates the rows of a tape into a graph, starting from the results.
 
-    def __init__(self, tape: Tape, dtype: torch.dtype, spikes: Mapping[int, Surrogate]) -> None:
-        self.tape, self.dtype, self.surrogates = tape, dtype, spikes
+    Args:
+        tape: the recording.
+        dtype: of the step.
+        spikes: of the tape, by their place.
+        others: how many inputs there are beside the first; they come before the draws.
+    """
+
+    def __init__(self, tape: Tape, dtype: torch.dtype, spikes: Mapping[int, Surrogate], others: int = 0) -> None:
+        self.tape, self.dtype, self.surrogates, self.others = tape, dtype, spikes, others
         self.graph = Graph()
         self.known: dict[int, int] = {}
         self.params: dict[int, int] = {}  # value of the tape -> place in the graph
@@ -72,8 +79,8 @@ class Writing:
         return self._written(row)
 
     def _boundary(self, place: int, varies: bool) -> int:
-        kind, known = ("d", self.draws) if varies else ("p", self.params)
-        known[place] = self.graph.input(f"{kind}{len(known)}")
+        kind, known, first = ("d", self.draws, self.others) if varies else ("p", self.params, 0)
+        known[place] = self.graph.input(f"{kind}{first + len(known)}")
         if self.tape.values[place].dtype == torch.bool:
             return self.graph.add("ne", known[place], self.graph.literal(0.0))
         return known[place]

@@ -11,9 +11,9 @@ from torch import nn
 from rules.errors import unknown
 from rules.spikes.surrogate import Surrogate
 from sandbox.networks.convolutions import sized
+from sandbox.networks.kinds import Given, Kind, kind_of
 from sandbox.networks.language import Block, Size, TokenModel
 from sandbox.networks.models.text import again, drawn, require_tokens
-from sandbox.networks.populations import Given, Kind, kind_of
 from sandbox.networks.token_attention import Fires, TokenAttention
 from sandbox.neurons import PLIF
 from sandbox.neurons.learnable import learns

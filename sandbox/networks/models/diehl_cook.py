@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from rules.seeds import seeded
-from sandbox.networks.network import Layer, Network, Population
+from sandbox.networks.network import Layer, Network
+from sandbox.networks.population import Population
 from sandbox.neurons import LIF, learnable
 from sandbox.synapses import EventLinear
 

@@ -10,8 +10,8 @@ from torch import nn
 from rules.errors import unknown
 from sandbox.networks.convolutions import averaged, convolved, drawn, require_image, sized, spiking
 from sandbox.networks.joins import add
-from sandbox.networks.network import Population
 from sandbox.networks.parts import Joined, Neurons, Stack, Stateless
+from sandbox.networks.population import Population
 from sandbox.neurons import MSLIF
 
 SCALE = 0.5  # initial gain of normalisations, the threshold of the neurons

@@ -10,9 +10,9 @@ from rules.errors import unknown
 from sandbox.networks.convolutions import averaged, convolved, drawn, require_image, sized, spiking
 from sandbox.networks.gates import Gate
 from sandbox.networks.joins import JOINS
-from sandbox.networks.network import Population
+from sandbox.networks.kinds import lif
 from sandbox.networks.parts import Joined, Neurons, Stack, Stateless
-from sandbox.networks.populations import lif
+from sandbox.networks.population import Population
 
 NONE = "none"
 PRUNABLE = ("or", "add")  # joins with a silent shortcut that are the branch alone

@@ -13,10 +13,10 @@ from sandbox.networks.convolutions import averaged, convolved, drawn, require_im
 from sandbox.networks.embeddings import deformed, halving
 from sandbox.networks.feed_forward import behind, pointwise
 from sandbox.networks.joins import add
+from sandbox.networks.kinds import Given, Kind, transformer_neurons
 from sandbox.networks.models.spikformer import AT_ONCE, attended, require_heads
 from sandbox.networks.models.spikformer import Size as Attended
 from sandbox.networks.parts import Joined, Stack
-from sandbox.networks.populations import Given, Kind, transformer_neurons
 
 GATES = {"token": TokenGate, "channel": ChannelGate}
 

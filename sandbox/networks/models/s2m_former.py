@@ -16,10 +16,10 @@ from sandbox.networks.convolutions import drawn, sized, xavier
 from sandbox.networks.eeg_embeddings import frequency, spatial, tokens
 from sandbox.networks.inputs import several
 from sandbox.networks.joins import add
+from sandbox.networks.kinds import Given, Kind, kind_of
 from sandbox.networks.membrane_readout import MembraneReadout
 from sandbox.networks.models.speech import cell
 from sandbox.networks.parts import Joined, Stack, Stateless
-from sandbox.networks.populations import Given, Kind, kind_of
 from sandbox.networks.segments import Segments
 from sandbox.networks.token_convolutions import multiscale
 from sandbox.networks.token_mixer import TokenMixer, pooled

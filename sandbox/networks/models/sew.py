@@ -10,8 +10,8 @@ from torch import nn
 from rules.errors import unknown
 from sandbox.networks.convolutions import averaged, convolved, drawn, require_image, sized, spiking
 from sandbox.networks.joins import JOINS
+from sandbox.networks.kinds import SIGMOID
 from sandbox.networks.parts import Joined, Stack, Stateless
-from sandbox.networks.populations import SIGMOID
 from sandbox.neurons import IF, PLIF
 
 

@@ -9,11 +9,11 @@ from typing import Any
 from torch import nn
 
 from sandbox.networks.convolutions import averaged, convolved, drawn, require_image, sized, spiking
+from sandbox.networks.kinds import lif
 from sandbox.networks.models import ms
 from sandbox.networks.multiscale import MultiscaleAttention
 from sandbox.networks.named import named
 from sandbox.networks.parts import Stack, Stateless
-from sandbox.networks.populations import lif
 from sandbox.networks.zoneout import ZONEOUTS, ZoneOut
 from sandbox.neurons import MSLIF
 

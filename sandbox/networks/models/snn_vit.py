@@ -14,10 +14,10 @@ from sandbox.networks.convolutions import averaged, drawn, require_image, sized,
 from sandbox.networks.embeddings import dilated, halving
 from sandbox.networks.feed_forward import in_front, pointwise
 from sandbox.networks.joins import add
+from sandbox.networks.kinds import Given, Kind, transformer_neurons
 from sandbox.networks.models.spikformer import AT_ONCE, require_heads
-from sandbox.networks.network import Population
 from sandbox.networks.parts import Joined, Stack, Stateless
-from sandbox.networks.populations import Given, Kind, transformer_neurons
+from sandbox.networks.population import Population
 from sandbox.neurons import MaskedPSN
 
 VERSIONS = {"1": ("query", "value", "key"), "2": ("query", "value")}

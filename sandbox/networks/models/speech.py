@@ -9,8 +9,8 @@ from torch import nn
 from rules.spikes.surrogate import Surrogate
 from sandbox.networks.along_time import Along
 from sandbox.networks.dense import Dropped, norm, normalised
+from sandbox.networks.kinds import Given, Kind, kind_of, lif
 from sandbox.networks.parts import Stateless
-from sandbox.networks.populations import Given, Kind, kind_of, lif
 from sandbox.neurons import PLIF
 
 ALPHA = 5.0  # of the surrogate of both papers

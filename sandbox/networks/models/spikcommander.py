@@ -11,9 +11,9 @@ from sandbox.networks.along_time import Along
 from sandbox.networks.convolutions import drawn, sized, xavier
 from sandbox.networks.dense import Channels
 from sandbox.networks.joins import add, beside
+from sandbox.networks.kinds import Given
 from sandbox.networks.models.speech import Builder, builder, cell
 from sandbox.networks.parts import Joined, Stack, Stateless
-from sandbox.networks.populations import Given
 from sandbox.networks.temporal_gates import VIEWS, TemporalGates
 
 REST = 0.5  # potential to which neurons leak, from which they start, and to which they are reset

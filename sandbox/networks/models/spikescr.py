@@ -10,9 +10,9 @@ from sandbox.networks.along_time import Along, StepAttention
 from sandbox.networks.convolutions import drawn, sized, xavier
 from sandbox.networks.dense import Channels, normalised
 from sandbox.networks.joins import add, both
+from sandbox.networks.kinds import Given
 from sandbox.networks.models.speech import Builder, builder, cell
 from sandbox.networks.parts import Joined, Stack, Stateless
-from sandbox.networks.populations import Given
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from sandbox.networks.convolutions import averaged, drawn, require_image, sized,
 from sandbox.networks.embeddings import splitting
 from sandbox.networks.feed_forward import behind, pointwise
 from sandbox.networks.joins import add
+from sandbox.networks.kinds import Given, Kind, transformer_neurons
 from sandbox.networks.parts import Joined, Stack
-from sandbox.networks.populations import Given, Kind, transformer_neurons
 
 AT_ONCE = 2.0  # the current at which a neuron at rest fires in its first step
 FOUR, TWO = (True,) * 4, (False, False, True, True)

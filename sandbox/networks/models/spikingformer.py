@@ -10,10 +10,10 @@ from sandbox.networks.convolutions import averaged, drawn, require_image, sized,
 from sandbox.networks.embeddings import tokenizer
 from sandbox.networks.feed_forward import in_front, in_front_each, pointwise
 from sandbox.networks.joins import add
+from sandbox.networks.kinds import Given, transformer_neurons
 from sandbox.networks.models.spikformer import SIZES as SPIKFORMER
 from sandbox.networks.models.spikformer import Size, attended
 from sandbox.networks.parts import Joined, Stack, Stateless
-from sandbox.networks.populations import Given, transformer_neurons
 
 AROUND = {"pair": in_front, "each": in_front_each}
 SIZES: dict[int | str, Size] = {

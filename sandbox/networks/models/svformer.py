@@ -12,9 +12,9 @@ from rules.contract import Run, Trace
 from sandbox.networks.attention import SelfAttention
 from sandbox.networks.convolutions import drawn, require_image, sized, transformer
 from sandbox.networks.joins import add, beside
+from sandbox.networks.kinds import Given, Kind, kind_of
 from sandbox.networks.over_time import TimeNorm
 from sandbox.networks.parts import Joined, Stack, Stateless, Whole
-from sandbox.networks.populations import Given, Kind, kind_of
 from sandbox.neurons import PLIF
 
 

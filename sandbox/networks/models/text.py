@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from sandbox.networks.kinds import Kind
 from sandbox.networks.language import TokenModel
 from sandbox.networks.parts import Stateless
-from sandbox.networks.populations import Kind
 from sandbox.neurons.counting import Counting
 
 RATE = 0.25  # mean square of what enters a layer of spikes, about that of the first pass

@@ -11,10 +11,10 @@ from torch import nn
 from rules.errors import unknown
 from sandbox.networks.competitions import Raw, Softmax, Sparsemax, Ties, Winners
 from sandbox.networks.convolutions import sized
+from sandbox.networks.kinds import Given, Kind, kind_of
 from sandbox.networks.language import Block, Size, TokenModel
 from sandbox.networks.models.text import again, drawn, require_tokens
 from sandbox.networks.parts import Stateless
-from sandbox.networks.populations import Given, Kind, kind_of
 from sandbox.networks.token_attention import TokenAttention
 from sandbox.neurons import NILIF
 from sandbox.neurons.counting import Counting

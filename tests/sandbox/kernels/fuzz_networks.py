@@ -19,7 +19,7 @@ import sandbox.synapses as synapses
 from rules.spikes.surrogate import Surrogate, differentiating
 from sandbox import Circuit, Connection, Sparse, simulate_circuit
 from sandbox.kernels import using
-from sandbox.networks.network import Population
+from sandbox.networks.population import Population
 from sandbox.neurons import ALIF, LIF, AdEx, CubaLIF, EscapeLIF, Izhikevich
 from sandbox.neurons.cell import variables
 from sandbox.synapses import EventLinear

@@ -102,8 +102,8 @@ def code_of(path):
     return re.findall(r"^```python[^\n]*\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def defined(block):
-    """The neurons that a block defines: it is run without the calls that simulate, check or train them."""
+def defined(block, imports):
+    """The neurons that a block defines: it is run after the imports, without calls that simulate, check or train."""
     kept = ast.parse(block)
     kept.body = [
         node
@@ -112,6 +112,7 @@ def defined(block):
         or (isinstance(node, ast.Assign) and not re.search(r"scan|validate|simulate|Trainer", ast.unparse(node)))
     ]
     space = {"__name__": "__main__"}  # a dataclass looks its module up
+    exec(imports, space)
     exec(compile(kept, "page", "exec"), space)
     found = [value for value in space.values() if isinstance(value, Neuron)]
     kinds = [value for value in space.values() if isinstance(value, type) and issubclass(value, Neuron)]
@@ -123,9 +124,11 @@ def test_every_neuron_of_the_pages_and_notebooks():
     places = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("notebooks/*.ipynb"))]
     seen = 0
     for path in places:
-        for block in code_of(path):
+        blocks = code_of(path)
+        imports = "\n".join(re.findall(r"^(?:import|from) [\w., ]+$", "\n".join(blocks), re.MULTILINE))
+        for block in blocks:
             if "from_brian2(" in block or re.search(r"class \w+\((sandbox\.)?Neuron\)", block):
-                for neuron in defined(block):
+                for neuron in defined(block, imports):
                     hold(f"{path.name}: {type(neuron).__name__}", neuron)
                     seen += 1
     assert seen >= 3  # of README.md and docs/neuron.md

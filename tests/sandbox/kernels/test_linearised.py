@@ -11,7 +11,7 @@ from rules.local import differentiated
 from rules.spikes.surrogate import differentiating
 from sandbox.kernels import source, using
 from sandbox.kernels.trace.derived import STEADY, derived
-from sandbox.networks.network import Population
+from sandbox.networks.population import Population
 from sandbox.neurons import IN_BRIAN2, LIF, EscapeLIF
 from tests.rules.credit.online.nets import compiled
 

@@ -14,7 +14,7 @@ from rules.spikes.surrogate import Surrogate, differentiating
 from sandbox import build
 from sandbox.kernels import recurrent, using
 from sandbox.kernels.launch import recurrent_ops
-from sandbox.networks.network import Population
+from sandbox.networks.population import Population
 from sandbox.neurons import ALIF, IN_BRIAN2, LIF, EscapeLIF
 from sandbox.neurons.learnable import learnable
 from sandbox.synapses import EventLinear

@@ -13,7 +13,7 @@ from sandbox.kernels import using
 from sandbox.kernels.launch import triton_call
 from sandbox.kernels.write import triton_words
 from sandbox.kernels.write.triton_words import WIDTH
-from sandbox.networks.network import Population
+from sandbox.networks.population import Population
 from sandbox.neurons import ALIF, IN_BRIAN2, LIF, AdEx, EscapeLIF, StochasticBinary
 from sandbox.neurons.firing import RESETS
 

@@ -13,8 +13,8 @@ from sandbox import scan
 from sandbox.networks.along_time import StepAttention, rotated
 from sandbox.networks.models.speech import cell
 from sandbox.networks.models.spikcommander import REST
-from sandbox.networks.network import Population
 from sandbox.networks.parts import Neurons, Stateless
+from sandbox.networks.population import Population
 from sandbox.networks.temporal_gates import TemporalGates, windowed
 from tests.sandbox.networks.deep import Largest
 

@@ -10,10 +10,10 @@ from rules import Meter
 from sandbox import MaskedPSN, scan
 from sandbox.networks.attention import ChannelGate, SaccadicGate, SelfAttention, TokenGate, decoupled
 from sandbox.networks.feed_forward import pointwise
-from sandbox.networks.network import Population
+from sandbox.networks.kinds import HALF, kind_of, lif, transformer_neurons
 from sandbox.networks.over_time import TimeNorm
 from sandbox.networks.parts import Stateless
-from sandbox.networks.populations import HALF, kind_of, lif, transformer_neurons
+from sandbox.networks.population import Population
 from tests.sandbox.networks.deep import Largest
 
 T, B, H, D = 3, 2, 2, 4

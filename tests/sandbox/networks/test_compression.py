@@ -16,7 +16,8 @@ from rules.plasticity import Levels, Sign
 from rules.plasticity.projected import exported, kept, quantised, scale_of
 from sandbox import LIF, LeakyIntegrator, build, calibrate
 from sandbox.networks.compression import prune_maps, quantise_and_prune, score_maps
-from sandbox.networks.network import Layer, Network, Population
+from sandbox.networks.network import Layer, Network
+from sandbox.networks.population import Population
 from sandbox.neurons import CPLIF, learnable
 
 pytestmark = pytest.mark.filterwarnings("ignore::rules.HealthWarning")

@@ -8,9 +8,9 @@ from torch import nn
 
 from sandbox import scan
 from sandbox.networks.embeddings import downsampled, halving
+from sandbox.networks.kinds import transformer_neurons
 from sandbox.networks.models.spikingformer import spikingformer, spikingformer_cml
 from sandbox.networks.parts import Neurons
-from sandbox.networks.populations import transformer_neurons
 from tests.sandbox.networks.deep import SHAPE, B, T, drawn, lively
 
 BITS = {0.0, 1.0}

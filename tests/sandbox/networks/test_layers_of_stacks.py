@@ -28,8 +28,9 @@ from sandbox.networks.models.snn_vit import snn_vit
 from sandbox.networks.models.spikformer import TWO, Size, spikformer
 from sandbox.networks.models.spikingformer import spikingformer
 from sandbox.networks.multiscale import MultiscaleAttention
-from sandbox.networks.network import Layer, Population
+from sandbox.networks.network import Layer
 from sandbox.networks.parts import Joined, Neurons, Stack, Stateless
+from sandbox.networks.population import Population
 from tests.rules.credit.zero_order.nets import error, inputs
 from tests.sandbox.networks.deep import SHAPE, B, T, drawn, lively
 

@@ -23,8 +23,8 @@ from sandbox.networks.models import (
 from sandbox.networks.models.ms import block as ms_block
 from sandbox.networks.models.ms import fires
 from sandbox.networks.models.sew import block as sew_block
-from sandbox.networks.network import Population
 from sandbox.networks.parts import Joined, Neurons, Stack, Stateless, Whole
+from sandbox.networks.population import Population
 from tests.sandbox.networks.deep import (
     SHAPE,
     B,

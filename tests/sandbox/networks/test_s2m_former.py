@@ -16,12 +16,13 @@ from sandbox.networks.channel_attention import ChannelAttention
 from sandbox.networks.channel_mixer import gated
 from sandbox.networks.eeg_embeddings import spatial, tokens
 from sandbox.networks.inputs import joined
+from sandbox.networks.kinds import kind_of
 from sandbox.networks.models import s2m_former
 from sandbox.networks.models.s2m_former import Size
 from sandbox.networks.models.speech import cell
-from sandbox.networks.network import Population, through
+from sandbox.networks.network import through
 from sandbox.networks.parts import Stateless
-from sandbox.networks.populations import kind_of
+from sandbox.networks.population import Population
 from sandbox.networks.segments import Segments
 from sandbox.networks.token_mixer import TokenMixer, guided, pooled
 from sandbox.neurons import CPLIF

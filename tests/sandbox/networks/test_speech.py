@@ -16,7 +16,7 @@ from sandbox.networks.models import spikcommander, spikescr
 from sandbox.networks.models.speech import cell
 from sandbox.networks.models.spikcommander import Size as Views
 from sandbox.networks.models.spikescr import Size as Steps
-from sandbox.networks.network import Population
+from sandbox.networks.population import Population
 
 T, B, C = 11, 3, 6
 MODELS = {

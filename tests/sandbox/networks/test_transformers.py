@@ -18,9 +18,10 @@ from sandbox.networks.models.snn_vit import snn_vit
 from sandbox.networks.models.spikformer import Size, spikformer
 from sandbox.networks.models.spikingformer import spikingformer, spikingformer_cml
 from sandbox.networks.models.svformer import svformer
-from sandbox.networks.network import Layer, Population
+from sandbox.networks.network import Layer
 from sandbox.networks.over_time import TimeNorm
 from sandbox.networks.parts import Joined, Stack
+from sandbox.networks.population import Population
 from tests.sandbox.networks.deep import (
     SHAPE,
     B,

@@ -11,7 +11,7 @@ from torch import nn
 import rules
 from rules.forward import map_tensors
 from sandbox import make_model
-from sandbox.networks.network import Population
+from sandbox.networks.population import Population
 from tests.sandbox.networks.deep import SHAPE, B, T, drawn, lively
 
 PLAIN = ("spikformer", "spikingformer", "spikingformer_cml", "qkformer", "snn_vit", "svformer")

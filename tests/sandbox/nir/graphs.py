@@ -9,8 +9,9 @@ from torch import nn
 
 from sandbox import LIF, CubaLI, CubaLIF, Integrator, build, learnable
 from sandbox.networks.delays import Delayed
-from sandbox.networks.network import Layer, Network, Population
+from sandbox.networks.network import Layer, Network
 from sandbox.networks.parts import Neurons, Stack, Stateless
+from sandbox.networks.population import Population
 from sandbox.neurons import IF, PLIF, EulerCubaLIF, MultiIF, MultiLIF
 from sandbox.nir.parts import Scale, SumPool2d, Threshold
 

@@ -11,7 +11,7 @@ from scipy.integrate import solve_ivp
 from scipy.signal import correlate, correlate2d
 
 from sandbox import from_nir, simulate
-from sandbox.networks.network import Population
+from sandbox.networks.population import Population
 from tests.sandbox.nir.graphs import DT, SEVERAL, chained, full
 
 T = 60

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from sandbox import LIF, build, from_nir, to_nir
-from sandbox.networks.network import Network, Population
+from sandbox.networks.network import Network
+from sandbox.networks.population import Population
 from sandbox.neurons import ALIF
 from tests.sandbox.nir.graphs import DT, NETWORKS, SEVERAL, chained
 

@@ -78,7 +78,8 @@ def whole(count: int, seed: int) -> int:
 
 def options(rng: random.Random) -> dict[str, Any]:
     """Return arguments beside the equations, each with text of the grammar, with values of any kind, or left out."""
-    settings: dict[str, Any] = {"threshold": "v > 1", "namespace": {"tau": "10*ms", "unused": [object()]}}
+    namespace = {"tau": "10*ms", "unused": [object()]}
+    settings: dict[str, Any] = {"threshold": "v > 1", "namespace": namespace, "input": None}
     others = {
         "threshold": [expression(rng, 2), f"v > {expression(rng, 1)} or not w", "w or lastspike > 1*ms"],
         "reset": [f"v = {expression(rng, 2)}", "v = 0; w += 1"],
@@ -105,9 +106,8 @@ def options(rng: random.Random) -> dict[str, Any]:
         ],
         "input": ["x", "I", None, "step", "t", "__import__"],
     }
-    for name, values in others.items():
-        if rng.random() < 0.3:
-            settings[name] = rng.choice(values)
+    for name in rng.sample(sorted(others), rng.randrange(3)):  # of more, one would always be wrong
+        settings[name] = rng.choice(others[name])
     return settings
 
 

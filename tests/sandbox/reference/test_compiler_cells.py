@@ -101,8 +101,7 @@ REFRACTORY = [  # time or condition, threshold, what is behind the equation of a
 def test_refractory_times_of_draws_and_of_what_is_added_beside_brian2(refractory, threshold, flag):
     """Both read the same stored draws; an input is added to `g` at the start of each step."""
     cell = from_brian2(
-        "dv/dt = (60*mV - v)/(10*ms) : volt (unless refractory)\n"
-        f"dg/dt = (1 - g)/(20*ms) + 0.1*xi*ms**-0.5 : 1{flag}",
+        f"dv/dt = (60*mV - v)/(10*ms) : volt (unless refractory)\ndg/dt = (1 - g)/(20*ms) + 0.1*xi*ms**-0.5 : 1{flag}",
         threshold,
         "v = 0*mV; g += 0.1*rand()",
         refractory,

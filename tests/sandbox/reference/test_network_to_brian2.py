@@ -10,7 +10,8 @@ from torch import nn
 from sandbox import LIF, LeakyIntegrator, Network, build, calibrate
 from sandbox.config.experiment import Experiment
 from sandbox.config.reading import from_dict
-from sandbox.networks.network import Layer, Population
+from sandbox.networks.network import Layer
+from sandbox.networks.population import Population
 from sandbox.neurons import ALIF, EscapeLIF, FitzHughNagumo, HodgkinHuxley, Izhikevich, learnable
 from sandbox.reference import to_brian2
 from sandbox.runs.preparing import prepare

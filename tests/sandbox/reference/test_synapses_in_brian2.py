@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import brian2 as b2
 import pytest
 import torch
 
@@ -90,6 +93,19 @@ def test_event_driven_variables_that_do_not_begin_at_zero():
     pre[0], post[0] = 1, 1
     mine, theirs = ours(rule, start, pre, post, 1.0)["w"], synapses_in_brian2(rule, start, pre, post, 1.0)["w"]
     assert float((mine - theirs).abs().max()) < CLOSE
+
+
+def test_equal_time_constants_have_the_limit_of_their_solution():
+    """An alpha function, x(t) = t / tau exp(-t / tau), which Brian2's own solution divides by zero for."""
+    model = "w : 1\ndx/dt = (y - x) / tau : 1 (event-driven)\ndy/dt = -y / tau : 1 (event-driven)"
+    rule = from_brian2_synapses(model, on_pre="w += x; y += 1", namespace={"tau": 5 * b2.ms})
+    pre, post = torch.zeros(20, INPUTS, dtype=torch.float64), torch.zeros(20, CELLS, dtype=torch.float64)
+    pre[[2, 15]] = 1
+    found = ours(rule, weights({"model": ""}), pre, post, 1.0)["w"]
+    passed = 13 / 5
+    grown = (found[-1] - found[0]).flatten()
+    # a few roundings of numbers near 1
+    assert float((grown - passed * math.exp(-passed)).abs().max()) < 1e-14
 
 
 def test_traces_cost_as_much_as_they_depend_on():

@@ -15,7 +15,8 @@ from rules.credit.bptt import BPTT
 from rules.credit.online import Online
 from rules.models.admission import UnfitModel
 from sandbox import from_brian2
-from sandbox.networks.network import Layer, Network, Population
+from sandbox.networks.network import Layer, Network
+from sandbox.networks.population import Population
 from sandbox.neurons import LIF, NEURONS, AlphaLIF, CobaLIF, CubaLIF, LeakyIntegrator, TwoCompartment
 from tests.rules.credit.online.nets import LOSS, assigned, batch, by_autograd, distance, net
 

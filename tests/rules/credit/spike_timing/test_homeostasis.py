@@ -11,7 +11,8 @@ from rules.credit.spike_timing import STDP, Homeostasis, Window
 from rules.diagnostics.health import HealthWarning
 from rules.models.admission import UnfitModel
 from sandbox import build, learnable
-from sandbox.networks.network import Layer, Network, Population
+from sandbox.networks.network import Layer, Network
+from sandbox.networks.population import Population
 from sandbox.neurons import LIF
 from tests.rules.credit.spike_timing.nets import SAMPLES, STEPS, credit, net, spikes
 

@@ -11,8 +11,9 @@ from torch import nn
 
 from rules.spikes.surrogate import Surrogate
 from sandbox.networks.named import named
-from sandbox.networks.network import Layer, Population
+from sandbox.networks.network import Layer
 from sandbox.networks.parts import Neurons
+from sandbox.networks.population import Population
 from sandbox.neurons import NEURONS, PLIF, Cell
 
 ALPHA = 4.0  # of SpikingJelly 0.0.0.0.12, which the transformers name; early releases had 1
