@@ -56,8 +56,8 @@ CASES = {
         spikes=CELLS,
     ),
     "functions in initial values": Case(
-        "dv/dt = -v/(10*ms) : volt\nactive : 1",
-        initial={"v": "-70*mV + 5*mV*sin(i) + clip(i, 1, 3)*mV", "active": "int(i == 3)"},
+        "dv/dt = -v/(10*ms) : volt\nchosen : 1",
+        initial={"v": "-70*mV + 5*mV*sin(i) + clip(i, 1, 3)*mV", "chosen": "int(i == 3)"},
     ),
     "every second cell fires in every step": Case("dv/dt = -v/(10*ms) : 1", "i % 2 == 0", "v += 1", spikes=10 * CELLS),
     "every fifth step": Case("dv/dt = -v/(10*ms) : 1", "t_in_timesteps % 5 == i", "v += 1", 1 * b2.ms, spikes=CELLS),
