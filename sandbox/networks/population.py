@@ -57,10 +57,10 @@ class Population(nn.Module):
                 "without recurrent weights, or SlidingPSN"
             )
         if not neuron.heeds:
+            remedy = "add the input to an equation, or name a variable that it is added to, from_brian2(..., jumps='g')"
             raise ValueError(
                 f"nothing in the equations of {type(neuron).__name__} reads its input, so weights before it would "
-                "never learn: add the input to an equation, or name a variable that it is added to, as in "
-                "from_brian2(..., jumps='g')"
+                f"never learn: {neuron.deaf or remedy}"
             )
         self.neuron = neuron
         self.learned = Learned(neuron, generator, channels) if learns(neuron) else None

@@ -64,19 +64,19 @@ def from_brian2(
             its present values.
         threshold: condition for a spike; None for a cell that never fires.
         reset: statements after a spike.
-        refractory: a time or a condition; None for none.
+        refractory: a time, which may depend on the index or the state, or a condition; None for none.
         method: Brian2's name of the scheme, or several to be tried in turn; None for Brian2's choice.
         namespace: constants, as Brian2 quantities, plain numbers or text such as "20*ms"; what nothing reads is
             ignored. "caller" for the variables around the call.
         input: name of the input, which is constant within a step; None for a cell without one.
         surrogate: surrogate gradient of the spike, or its name.
-        input_unit: base unit of the input.
+        input_unit: base unit of the input: amp by default, so that its numbers are in nA.
         inputs: several inputs instead of one, by name, with their units, {"ge": "siemens", "I": "amp"}, or with those
             of the equations, ("ge", "I"); currents then have them as their last axis. None for `input` alone.
         jumps: variable that the input is added to before each step, as `on_pre="g_post += w"` does; of several inputs
             the variable of each that is added to one, {"excitation": "ge", "inhibition": "gi"}. None for none.
-        initial: initial values and `(constant)` parameters, as quantities, numbers in house units, arrays with a value
-            for each cell, or text over the constants, `i`, `N`, `rand()` and `randn()`; 0 otherwise.
+        initial: initial values and `(constant)` parameters, as quantities, plain numbers in house units (mV, ms, nA),
+            arrays with a value for each cell, or text over the constants, `i`, `N`, `rand()`, `randn()`; 0 otherwise.
         draws: further random numbers of each step, by name: "uniform" or "normal".
         functions: torch functions that the texts may call, by name, on tensors in house units; of plain numbers, unless
             the namespace has a Brian2 function of that name with units. A TimedArray of the namespace is called as in
@@ -215,7 +215,7 @@ def _class(
     lines = [str(line) for line in text.lines if line.name not in drive.units]
     input = None if drive.several else next(iter(drive.units), None)
     if input is not None and input != "current":
-        lines.append(f"{input} = current : {drive.units[input]}")
+        lines += [] if drive.jumps else [f"{input} = current : {drive.units[input]}"]
         units = {**units, "current": units[input]}
     times = {name: 0.0 for name in values if name.startswith("tau") and units[name] == "ms"}
     columns: list[Any] = [(name, Any, field()) for name in values]
@@ -226,7 +226,7 @@ def _class(
         "equations": "\n".join(lines),
         "threshold": plain(text.threshold),
         "reset_code": plain(text.reset),
-        "refractory": plain(step.condition),
+        "refractory": plain(text.refractory if model.stays else None),
         "method": step.method,
         "units": dict(units),
         "spiking": text.threshold is not None,
@@ -282,12 +282,8 @@ def _asked(drive: Drive) -> dict[str, Any]:
 
 def _period(model: Model, values: Mapping[str, float], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the refractory time [ms] as a field, unless a constant of that name exists."""
-    if model.period is None or "t_refractory" in values:
-        return {}
-    period = period_of(model, {**values, **tensors})
-    if period is None:
-        raise ValueError("the refractory time depends on the state; give a time of constants alone, or a condition")
-    return {"t_refractory": period}
+    found = model.period is not None and "t_refractory" not in values
+    return {"t_refractory": period_of(model, {**values, **tensors})} if found else {}
 
 
 def _check_finite(neuron: CompiledNeuron, method: str, infinite: bool) -> None:

@@ -77,6 +77,7 @@ def written(text: str) -> Formula:
 
 def dimension_of(text: str, known: Mapping[str, Any]) -> Any:
     """Return the dimension of an expression, over names of these dimensions, by Brian2's parser."""
+    from brian2.core.functions import DEFAULT_FUNCTIONS
     from brian2.core.variables import Constant
     from brian2.parsing.expressions import parse_expression_dimensions
 
@@ -86,7 +87,7 @@ def dimension_of(text: str, known: Mapping[str, Any]) -> Any:
     dimensions |= {name: known[name] for name in names & known.keys()}
     plain = b2.get_dimensions(1.0)
     variables = {name: Constant(name, dimensions=dimensions.get(name, plain), value=1.0) for name in names}
-    return parse_expression_dimensions(text, variables)
+    return parse_expression_dimensions(text, {**DEFAULT_FUNCTIONS, **variables})
 
 
 def names_of_starts(initial: Mapping[str, Any]) -> set[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.algebra import Algebra
-from sandbox.reference.compiler.model import Model, Threshold
+from sandbox.reference.compiler.lasting import lasting, varies
+from sandbox.reference.compiler.model import Model, Threshold, linear
+from sandbox.reference.compiler.names import MOVING, untaken
 from sandbox.reference.compiler.node import Calls, Node
 from sandbox.reference.compiler.units import symbols
 from sandbox.reference.compiler.updater import Event, Step, Text, codes, mentioned
@@ -29,7 +31,8 @@ def build(
     brought: Mapping[str, Any] | None = None,
 ) -> Model:
     """Build the model from checked text and Brian2's result."""
-    maker = _Maker(text, parameters, inputs, draws, jumps, Algebra(brought))
+    changing = varies(text, step.period, parameters)
+    maker = _Maker(text, parameters, inputs, draws, jumps, Algebra(brought), step, changing)
     code = grammar.statements(step.code, ours=True)
     free = maker.updated(code, 1.0)
     maker.smooth = {name: linear(node) for name, node in free.items()}
@@ -42,12 +45,13 @@ def build(
         clamps={name: maker.jumped(name) for name in clamped} if maker.refractory else {},
         update=free,
         waiting={name: node for name, node in waiting.items() if name not in clamped and node is not free[name]},
-        stays=maker.node(step.condition) if step.condition else None,
+        stays=maker.stays,
+        anew=changing,
         **threshold._asdict(),
         reset=maker.reset(text.reset, text.events),
         draws=maker.calls.kinds,
         starts={**dict.fromkeys(maker.lastspike, NEVER), **dict.fromkeys(maker.open.values(), 1.0)},
-        period=maker.node(step.period) if step.period else None,
+        period=maker.node(step.period) if step.period and not changing else None,
         heard=maker.heard,
         kinds={line.name: line.unit for line in text.lines if line.unit in ("boolean", "integer")},
     )
@@ -62,10 +66,14 @@ class _Maker:
         draws: Mapping[str, str],
         jumps: Mapping[str, str],
         algebra: Algebra,
+        step: Step,
+        changing: bool,
     ) -> None:
-        self.algebra = algebra
+        self.algebra, self.calls = algebra, Calls(dict(draws), [0])
         self.text, self.refractory = text, text.refractory is not None
-        self.calls = Calls(dict(draws), [0])
+        self.asked = step.condition or (step.period if changing else None)  # in each step
+        self.changing = changing
+        self.stays: Node | None = None
         self.smooth: dict[str, bool] = {}  # whether a variable grows too slowly to overflow in a step
         self.lines = {line.name: line for line in text.lines}
         held = [line.name for line in text.lines if _held(line)]
@@ -80,7 +88,7 @@ class _Maker:
         self.heard = {name: untaken(f"{name}_heard", taken) for name in inputs if name in late}
         clamped = [name for name in jumps.values() if self.refractory and "unless refractory" in self.lines[name].flags]
         self.open = {name: untaken(f"{name}_open", taken) for name in clamped}
-        self.lastspike = ("lastspike",) if "lastspike" in read else ()
+        self.lastspike = ("lastspike",) if changing or "lastspike" in read else ()
         found = (*own, *held, *self.lastspike, *self.heard.values(), *self.open.values())
         self.variables = found or (untaken("idle", taken),)  # which gives a state without any its shape
         self.jumps = jumps
@@ -131,6 +139,9 @@ class _Maker:
         for name in self.variables:
             if name in self.lines and _held(self.lines[name]):
                 env[name] = self._built(side_of(self.lines[name]), env)
+        if self.asked is not None:  # before the update, after what is added at the start of a step
+            asked = self._built(self.asked.tree, {**env, "not_refractory": self.late["not_refractory"]})
+            self.stays = lasting(self.algebra, asked) if self.changing else asked
         for statement in code.statements:
             noise = statement.target if isinstance(statement.expression.tree, ast.BinOp) else None
             drawn = noise if noise and noise.startswith("xi") else None
@@ -143,7 +154,8 @@ class _Maker:
         """Return the condition of a spike and the difference whose surrogate derivative it gets.
 
         Of conditions joined by `and` that is the last comparison, and the others are gates. Otherwise it is the largest
-        difference of those joined by `or` and the nearest of those joined by `and`; a truth value has none.
+        difference of those joined by `or` and the nearest of those joined by `and`; a truth value has none, nor has an
+        equation of whole numbers such as `i % 2 == 0`.
         """
         if text is None:
             return Threshold()
@@ -159,13 +171,20 @@ class _Maker:
         whole = self._built(tree, self.late)
         margin = self._margin(tree)
         if margin is None:
-            if any(isinstance(node, ast.Eq | ast.NotEq) for node in ast.walk(tree)):
+            equal = any(isinstance(node, ast.Eq | ast.NotEq) for node in ast.walk(tree))
+            if equal and any(self._moves(name) for name in self.reached(text.names)):
                 raise ValueError(
                     f"threshold {text!r}: the surrogate derivative needs a comparison with < <= > or >=, others beside "
                     "it with 'and', as in 'x > 0 and v > v_threshold'"
                 )
             margin = self.algebra.add(self.algebra.as_number(whole), self.algebra.number(-0.5))
         return Threshold((margin, self.algebra.zero), exact=whole)
+
+    def _moves(self, name: str) -> bool:
+        """Return whether a name stands for a value that has a derivative: no index, clock, whole number or constant."""
+        whole = name in self.lines and self.lines[name].unit in ("integer", "boolean")
+        fixed = name in MOVING | {"lastspike"} or name not in self.env or self.env[name].level < 2
+        return not (whole or fixed)
 
     def _margin(self, tree: ast.expr) -> Node | None:
         """Return a node that is positive where a condition holds, as far as comparisons decide; None without any."""
@@ -275,18 +294,6 @@ class _Lazy(dict[str, Node]):
         line = self.maker.lines[name]
         self[name] = self.maker.algebra.build(side_of(line), self, self.maker.calls)
         return self[name]
-
-
-def linear(node: Node) -> bool:
-    """Return whether it is a sum of variables with fixed coefficients, which cannot overflow in a step."""
-    return node.level < 2 or node.kind == "name" or (node.kind == "sum" and all(t.kind == "name" for t, _ in node.args))
-
-
-def untaken(name: str, taken: Container[str]) -> str:
-    """Return a name, with underscores behind it until it is not taken."""
-    while name in taken:
-        name += "_"
-    return name
 
 
 def _held(line: Equation) -> bool:

@@ -27,6 +27,7 @@ class Model(NamedTuple):
     update: dict[str, Node]  # the state after a step, in a cell that is not refractory
     waiting: dict[str, Node]  # the same in a refractory cell, where it differs
     stays: Node | None  # the condition under which a cell stays refractory
+    anew: bool  # or is refractory, spike or not, as with a refractory time that changes
     above: tuple[Node, Node] | None  # spike where the first is at least the second
     strict: bool
     gate: Node | None  # and where this holds
@@ -57,7 +58,7 @@ class Model(NamedTuple):
         algebra = self.algebra
         wait = algebra.name("wait")
         if self.stays is not None:
-            wait = algebra.call("choose", self.stays, wait, algebra.zero)
+            wait = algebra.call("choose", self.stays, algebra.one if self.anew else wait, algebra.zero)
         closed = algebra.call("gt", wait, algebra.zero)
         kept = {**self.waiting, **self.clamps}
         after = {
@@ -65,3 +66,8 @@ class Model(NamedTuple):
             for name, node in self.update.items()
         }
         return {**after, "wait": wait}
+
+
+def linear(node: Node) -> bool:
+    """Return whether it is a sum of variables with fixed coefficients, which cannot overflow in a step."""
+    return node.level < 2 or node.kind == "name" or (node.kind == "sum" and all(t.kind == "name" for t, _ in node.args))

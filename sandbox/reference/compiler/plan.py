@@ -25,6 +25,15 @@ class Plan(NamedTuple):
     refractory: bool
     fixed: bool = False  # whether the threshold is the same for all cells
 
+    def __str__(self) -> str:
+        """Return its programs as readable Python."""
+        lines = []
+        for name, program in (("integrate", self.update), ("threshold", self.threshold), ("reset", self.reset)):
+            if program is not None:
+                lines.append(f"def {name}({', '.join(program.reads)}):")
+                lines += [f"    {line}" for line in program.lines or ("pass",)]
+        return "\n".join(lines)
+
 
 def planned(
     model: Model, inputs: Sequence[str], known: dict[str, float], swing: float, like: Tensor, refractory: bool
@@ -57,11 +66,9 @@ def written(
 
 
 def period_of(model: Model, parameters: Mapping[str, Value]) -> Any:
-    """Return the refractory time [ms] of constants, a tensor if one of them is; None if it depends on the state."""
+    """Return the refractory time [ms] of constants, a tensor if one of them is."""
     node = model.period
     assert node is not None
-    if node.level == 2:
-        return None
     many = {name: value for name, value in parameters.items() if name in node.names() and isinstance(value, Tensor)}
     known = {name: float(value) for name, value in parameters.items() if not isinstance(value, Tensor)}
     if not many:
@@ -69,3 +76,14 @@ def period_of(model: Model, parameters: Mapping[str, Value]) -> Any:
     like = next(iter(many.values()))
     program = Writer(model.algebra, (), tuple(many), known, like).program({"period": node})
     return program(list(many.values()))[0]
+
+
+def changed_period(neuron: Any, changes: Mapping[str, Value]) -> Any:
+    """Return the refractory time [ms] of a neuron with changed constants; ValueError where some are unknown."""
+    known = {**neuron.parameters, **changes}
+    if not neuron.model.period.names() - {"dt"} <= known.keys():
+        raise ValueError(
+            f"the refractory time is made of {', '.join(sorted(neuron.within_period))} too: give them as well, or "
+            "t_refractory="
+        )
+    return period_of(neuron.model, known)

@@ -78,6 +78,28 @@ def _evaluated(
     return formula({**parameters, **drawn, **places(every)})
 
 
+def require_cells(neuron: Any, shape: tuple[int, ...]) -> None:
+    """Raise ValueError for a constant or an initial value of more than one number that does not fit cells `[...]`.
+
+    A single cell fits all: of it programs are written, and a step gives it the shape of the constants.
+    """
+    if math.prod(shape) == 1:
+        return
+    for name, value in (*neuron.parameters.items(), *neuron.starts.items()):
+        if not isinstance(value, Tensor) or value.numel() == 1:
+            continue
+        try:
+            fits = torch.broadcast_shapes(value.shape, shape) == shape
+        except RuntimeError:
+            fits = False
+        if not fits:
+            what = f"initial {name}" if name in neuron.starts else name
+            raise ValueError(
+                f"{what} has a value for each of {value.shape[-1]} cells, in shape {tuple(value.shape)}, and there are "
+                f"{shape[-1]}, in shape {shape}: give one number, or one for each cell"
+            )
+
+
 def as_kind(kind: str, value: Tensor) -> Tensor:
     """Return values as a variable of whole numbers or truth values holds them."""
     return torch.trunc(value) if kind == "integer" else (value != 0).to(value.dtype)

@@ -38,6 +38,32 @@ CASES = {
         0.5 * b2.ms,
         spikes=CELLS,
     ),
+    "a refractory time of the index": Case(
+        "dv/dt = (20*mV - v)/(10*ms) : volt", "v > 10*mV", "v = 0*mV", "(1 + i)*ms", spikes=CELLS
+    ),
+    "a refractory time of the state, which begins again when it becomes longer": Case(
+        "dv/dt = (20*mV - v)/(10*ms) : volt (unless refractory)\ndw/dt = (8 - w)/(4*ms) : 1",
+        "v > 15*mV",
+        "v = 0*mV; w = 0",
+        "2*ms + w*ms + v*0.1*ms/mV",
+        spikes=CELLS,
+    ),
+    "a refractory time of the clock in a line of its own": Case(
+        "dv/dt = (20*mV - v)/(10*ms) : volt\nlate = 1*ms + 3*ms*int(t > 10*ms) : second",
+        "v > 10*mV",
+        "v = 0*mV",
+        "late",
+        spikes=CELLS,
+    ),
+    "functions in initial values": Case(
+        "dv/dt = -v/(10*ms) : volt\nchosen : 1",
+        initial={"v": "-70*mV + 5*mV*sin(i) + clip(i, 1, 3)*mV", "chosen": "int(i == 3)"},
+    ),
+    "every second cell fires in every step": Case("dv/dt = -v/(10*ms) : 1", "i % 2 == 0", "v += 1", spikes=10 * CELLS),
+    "every fifth step": Case("dv/dt = -v/(10*ms) : 1", "t_in_timesteps % 5 == i", "v += 1", 1 * b2.ms, spikes=CELLS),
+    "a count in the threshold": Case(
+        "dv/dt = 1*mV/ms : volt\nk : integer", "k != 3", "k += 1 + i", initial={"k": "i"}, spikes=CELLS
+    ),
     "not_refractory in an equation": Case(
         "dv/dt = (20*mV*int(not_refractory) - v)/(10*ms) : volt", "v > 10*mV", "v += 1*mV", 3 * b2.ms, spikes=CELLS
     ),

@@ -89,10 +89,10 @@ CASES = {
     ),
     "equal time constants": (
         lambda: make(
-            TWO.replace("-I", "(J - I)") + "\ndJ/dt = -J / tau_j : 1",
+            TWO.replace("-I", "(k*v - I)"),
             "v > 1",
             "v = 0",
-            {"tau": 5 * b2.ms, "tau_s": 5 * b2.ms, "tau_j": 7 * b2.ms},
+            {"tau": 5 * b2.ms, "tau_s": 5 * b2.ms, "k": 0},
             input=None,
             method="exact",
         ),
@@ -165,7 +165,6 @@ CASES = {
     "no derivative": (lambda: make("x = 1 : 1", None, None), "has no differential equation"),
     "refractory without a unit": (lambda: make(refractory=2.0), "refractory=2.0 is neither a time nor a condition"),
     "refractory in volt": (lambda: make(refractory="2*mV"), "refractory '2\\*mV' is neither a time nor a condition"),
-    "refractory of the state": (lambda: make(refractory="v*ms/mV"), "the refractory time depends on the state"),
     "a word in the namespace": (
         lambda: make(namespace={**SPACE, "r": "10*Mohmm"}),
         "unknown unit in r='10\\*Mohmm'.*Mohm",
