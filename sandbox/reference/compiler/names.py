@@ -61,6 +61,7 @@ RESERVED = (
     "compiled_with",
     "driving",
     "unheeded",
+    "answers",
     "driven",
     "inputs",
     "state_class",

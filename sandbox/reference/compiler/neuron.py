@@ -92,6 +92,11 @@ class CompiledNeuron(Neuron):
         return not self.unheeded
 
     @property
+    def answers(self) -> bool:
+        """Whether the output depends on its inputs, each of them."""
+        return self.model.causes(self.membrane) >= set(self.driving)
+
+    @property
     def unheeded(self) -> tuple[str, ...]:
         """The inputs that nothing reads; of a neuron without one a word for it."""
         model, hearing = self.model, set(self.model.heard.values())
@@ -262,7 +267,7 @@ class CompiledNeuron(Neuron):
     def _initial(self, name: str, shape: tuple[int, ...] = (1,), like: Tensor | None = None) -> Value:
         start = self.starts.get(name, self.model.starts.get(name, 0.0))
         stream = STARTING + self.model.variables.index(name)
-        return started(start, self.model.kinds.get(name), self.parameters, shape, like, stream)
+        return started(name, start, self.model.kinds.get(name), self.parameters, shape, like, stream)
 
     def _in_dtype(self, values: list[Tensor], state: Any) -> list[Tensor]:
         """Return new values of the variables in the dtype of the state; draws and counters of half are float32."""
