@@ -26,7 +26,7 @@ from sandbox.reference.compiler.neuron import CompiledNeuron
 from sandbox.reference.compiler.plan import period_of
 from sandbox.reference.compiler.reading import number_of, state_class
 from sandbox.reference.compiler.signals import Brought, Own, Signal, brought
-from sandbox.reference.compiler.texts import inhabited, plain, read
+from sandbox.reference.compiler.texts import alive, inhabited, plain, read
 from sandbox.reference.compiler.units import in_house, symbols, text_of
 from sandbox.reference.need import brian2
 
@@ -165,6 +165,9 @@ def _compiled(
     text = inhabited(text, inputs, [*used, *drawn, *called])
     check_times(used)
     step = updater.ask(text, chosen(held.method), used | {n: each.in_brian2() for n, each in called.items()}, extra)
+    text = alive(text)
+    live = updater.mentioned(text) | names_of_starts(held.initial)
+    used = {name: value for name, value in used.items() if name in live}
     model = build(text, step, used, inputs, drawn, drive.jumps, called)
     every = {name: in_house(value) for name, value in used.items()}
     period, folded = _period(model, every, tensors), frozenset[str]()

@@ -10,13 +10,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rules.errors import unknown
 from rules.spikes.surrogate import Surrogate, reset_signal
 from rules.steps import wide_dtype
 from sandbox.neurons.base import Neuron, Value, full
 from sandbox.neurons.dice import DRAWS, following
 from sandbox.neurons.firing import spike
-from sandbox.reference.compiler.measured import admitted, checked, rheobase_of, swing_of
+from sandbox.reference.compiler.measured import admitted, checked, no_parameter, rheobase_of, swing_of
 from sandbox.reference.compiler.model import Model
 from sandbox.reference.compiler.plan import Plan, period_of, planned, written
 from sandbox.reference.compiler.program import Program
@@ -51,7 +50,7 @@ class CompiledNeuron(Neuron):
         """
         for name in changes:
             if name not in self.parameters and name not in self.within_period:
-                raise unknown("parameter", name, [*self.parameters, *self.within_period])
+                raise no_parameter(self, name)
         changes = {name: admitted(name, value, self.units) for name, value in changes.items()}
         missing = sorted(self.within_period - changes.keys())
         if missing and len(missing) < len(self.within_period):
@@ -159,6 +158,9 @@ class CompiledNeuron(Neuron):
         given = [*state, *(current.unbind(-1) if self.inputs else (current,))]
         values = program([*given, *self._extra(program, state, dt)] if program.extra else given)
         values = self._in_dtype(values, state)
+        if plan.alike:
+            zero = torch.zeros_like(state[0])
+            values = [value + zero if at in plan.alike else value for at, value in enumerate(values)]
         return self.state_class._make([*values, *state[-2:]] if plan.refractory else [*values, *state[-3:]])
 
     def fire(self, state: Any, dt: float) -> tuple[Tensor, Any]:

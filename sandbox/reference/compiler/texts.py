@@ -79,6 +79,17 @@ def inhabited(text: updater.Text, inputs: Sequence[str], taken: Iterable[str]) -
     return text._replace(lines=[*text.lines, Equation("parameter", name, None, "1", ())])
 
 
+def alive(text: updater.Text) -> updater.Text:
+    """Return a model without subexpressions that nothing reads: no run shows them, and their constants do nothing."""
+    lines = list(text.lines)
+    while True:
+        read = updater.mentioned(text._replace(lines=lines))
+        kept = [line for line in lines if line.kind != "subexpression" or held_over(line) or line.name in read]
+        if len(kept) == len(lines):
+            return text._replace(lines=lines)
+        lines = kept
+
+
 def _event(name: Any, given: Any) -> updater.Event:
     """Check a further event."""
     plain = isinstance(given, Sequence) and len(given) == 2 and all(isinstance(part, str) for part in given)

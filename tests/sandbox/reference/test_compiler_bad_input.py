@@ -209,6 +209,16 @@ CASES = {
         "unknown kind of the draw 'dice' 'unifrom'; nearest: 'uniform'",
     ),
     "unknown parameter": (lambda: make().with_parameters(tua=1.0), "unknown parameter 'tua'; nearest: 'tau'"),
+    "a parameter that is drawn": (
+        lambda: make(
+            GOOD + "\nx : volt (constant)", threshold="v > x", initial={"x": "mV + rand()*mV"}
+        ).with_parameters(x=1.0),
+        r"x is a variable of the state, with the initial value 'mV \+ rand\(\)\*mV': to learn it, make it a \(constant\)",
+    ),
+    "a constant that nothing reads": (
+        lambda: make(GOOD + "\nx = y*v : volt\ny : 1 (constant)").with_parameters(y=1.0),
+        "unknown parameter 'y'; .*valid: tau, r, t_refractory",
+    ),
     "negative learned time constant": (
         lambda: make().with_parameters(tau=-1.0),
         "tau=-1.0: give a positive time constant",
