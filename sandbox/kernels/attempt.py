@@ -53,7 +53,7 @@ def attempt_bits(
 
 
 def attempt_recurrent(
-    neuron: Neuron, synapse: nn.Linear, currents: Tensor, state: Any, heard: Any, dt: float, centred: bool
+    neuron: Neuron, synapse: nn.Module, currents: Tensor, state: Any, heard: Any, dt: float, centred: bool
 ) -> tuple[tuple[Tensor, ...], Any] | None:
     """Do the same as `attempt` for cells that receive their last output through a synapse."""
     body = partial(body_of, (), centred)

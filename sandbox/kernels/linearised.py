@@ -49,7 +49,7 @@ def linearised(
         if synapse is None or last is None:
             outputs, end = run(plan, neuron, currents, state)
         else:
-            outputs, end = recurring(plan, neuron, synapse, currents, state, last)
+            outputs, end = recurring(plan, neuron, [synapse], currents, state, last)
     first = state._replace(**{name: value[:1] for name, value in state._asdict().items() if value is not None})
 
     def step(current: Tensor, values: Any) -> Any:

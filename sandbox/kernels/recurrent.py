@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,43 +14,70 @@ from sandbox.kernels.choice import choice
 from sandbox.kernels.launch import registered
 from sandbox.kernels.launch.backends import by_triton
 from sandbox.kernels.launch.recurrent_ops import recur
-from sandbox.kernels.sequence import Result, found_for, operands, returned
+from sandbox.kernels.sequence import Result, divided, found_for, operands, returned
 from sandbox.kernels.trace.plan import Plan
 from sandbox.kernels.trace.step import Body
 from sandbox.kernels.unsupported import Unsupported
 from sandbox.synapses import EventLinear
+from sandbox.synapses.by_input import ByInput
 from sandbox.synapses.product import WORTH_A_LOOK_IN_A_LOOP
 
 
 def recurrence(
-    neuron: Any, synapse: nn.Linear, body: Body, label: Any, currents: Tensor, state: Any, last: Tensor, dt: float
+    neuron: Any, synapse: nn.Module, body: Body, label: Any, currents: Tensor, state: Any, last: Tensor, dt: float
 ) -> Result:
     """Run all steps of cells `[T, ..., N]` from a state and from the output `last` `[..., N]`.
 
     Raises:
         Unsupported: if the plain loop has to run.
     """
-    admit(synapse, currents, last)
+    currents, beside = divided(neuron, currents)
+    synapses = by_input(synapse)
+    for each in synapses:
+        admit(each, currents, last)
     found = found_for(neuron, body, label, currents, state, dt)
-    if "x" not in found.structure.backward[1]:
+    if not {"x", *(f"d{i}" for i in range(len(beside)))} <= set(found.structure.backward[1]):
         raise Unsupported("no gradient reaches the current", expected=True)
-    return recurring(found, neuron, synapse, currents, state, last)
+    return recurring(found, neuron, synapses, currents, state, last, beside)
 
 
-def recurring(found: Plan, neuron: Any, synapse: nn.Linear, currents: Tensor, state: Any, last: Tensor) -> Result:
-    """Run a plan in turn with the synapse, and call the hooks of the synapse."""
+def by_input(synapse: nn.Module) -> list[Any]:
+    """Return the synapse of each input; raise Unsupported for some with a bias and some without, and for hooks."""
+    if not isinstance(synapse, ByInput):
+        return [synapse]
+    synapses = list(synapse.inputs.values())
+    if len({getattr(each, "bias", None) is None for each in synapses}) > 1:
+        raise Unsupported("of its recurrent synapses some have a bias, and some have none", expected=True)
+    if any(each._forward_hooks or each._forward_pre_hooks for each in (synapse, synapse.inputs)):
+        raise Unsupported("a hook reads the recurrent synapses in every step", expected=True)
+    return synapses
+
+
+def recurring(
+    found: Plan,
+    neuron: Any,
+    synapses: Sequence[nn.Linear],
+    currents: Tensor,
+    state: Any,
+    last: Tensor,
+    beside: Sequence[Tensor] = (),
+) -> Result:
+    """Run a plan in turn with the synapse of each input, and call the hooks of the synapses."""
     key = registered.register(found.structure, currents.device)
-    row = operands(found, neuron, currents, state)
-    tensors = [row.x, last, *synapse.parameters(), *row.states, *row.params, *row.draws]
+    row = operands(found, neuron, currents, state, beside)
+    weights = [synapse.weight for synapse in synapses]
+    biases = [synapse.bias for synapse in synapses if synapse.bias is not None]
+    tensors = [row.x, last, *weights, *biases, *row.states, *row.params, *row.draws]
     save = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    way = synapse.way(last, WORTH_A_LOOK_IN_A_LOOP) if isinstance(synapse, EventLinear) else "dense"
-    results = recur(row.x, last, synapse.weight, synapse.bias, *row[1:], found.constants, key, way, save)
+    ways = [s.way(last, WORTH_A_LOOK_IN_A_LOOP) if isinstance(s, EventLinear) else "dense" for s in synapses]
+    results = recur(row.x, last, weights, biases, *row[1:], found.constants, key, " ".join(ways), save)
     outputs, end = returned(found, results, currents, state)
-    tell(synapse, last, outputs[0])
+    for synapse in synapses:
+        tell(synapse, last, outputs[0])
     return outputs, end
 
 
-def admit(synapse: nn.Linear, currents: Tensor, last: Tensor) -> None:
+def admit(synapse: nn.Module, currents: Tensor, last: Tensor) -> None:
     """Raise Unsupported for a synapse that is not just a weight and bias, or has hooks that do more than count."""
     from torch.nn.modules import module
 

@@ -13,13 +13,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from rules.fields import admit
 from rules.seeds import seeded
-from sandbox.networks.by_input import ByInput, input_of
 from sandbox.networks.calibration import populated
 from sandbox.networks.delays import DelayedPart, Delays
 from sandbox.networks.network import Layer, Network, Part, Residual
 from sandbox.networks.population import Population
 from sandbox.neurons import LIF, Cell, LeakyIntegrator
 from sandbox.synapses import EventLinear, Sparse
+from sandbox.synapses.by_input import ByInput, input_of
 
 PART = re.compile(
     r"(?P<width>\d+)(?P<recurrent>r)?(?:s(?P<percent>\d+))?(?:(?P<kind>[cx])(?P<kernel>\d+))?(?P<normed>b)?"

@@ -14,10 +14,10 @@ from rules.contract import Run, Trace
 from rules.forward import fold
 from rules.synapses import weights_of
 from rules.traces import entering, gathered, name_of, presynaptic
-from sandbox.networks.by_input import fitting
 from sandbox.networks.population import Population
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.two_compartment import TwoCompartment
+from sandbox.synapses.by_input import fitting
 
 
 class Part(nn.Module, ABC):

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sandbox.networks.by_input import ByInput
 from sandbox.networks.delays import Delayed, DelayedPart
 from sandbox.networks.network import Layer, Network, Residual
 from sandbox.networks.parts import Neurons, Stack, Stateless
@@ -19,6 +18,7 @@ from sandbox.networks.population import Population
 from sandbox.neurons.base import Neuron
 from sandbox.reference.affine import Edges, Shape, affine, pooling, reshapes, windows
 from sandbox.reference.brian import with_equations
+from sandbox.synapses.by_input import ByInput
 
 INPUT = -1  # in place of the number of a population
 
@@ -157,7 +157,7 @@ def _by_input(name: str, neuron: Neuron, modules: tuple[nn.Module, ...]) -> list
     if not isinstance(last, ByInput):
         raise ValueError(
             f"{name} has a {type(last).__name__} in front of cells with the inputs {', '.join(neuron.inputs)}: give "
-            "each a synapse of its own, as sandbox.build does (sandbox.networks.by_input.ByInput)"
+            "each a synapse of its own, as sandbox.build does (sandbox.synapses.by_input.ByInput)"
         )
     return [(*before, synapse) for synapse in last.inputs.values()]
 

@@ -36,19 +36,20 @@ def gradients(
     tensors: Mapping[str, Tensor],
     constants: Tensor,
     errors: Sequence[Tensor | None],
-    total: Tensor | None = None,
+    totals: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor | None]:
     """Return the gradients of the inputs by name, differentiable themselves where gradients are enabled.
 
     Args:
         structure: of the kernel.
         tensors: its inputs: `x` and draws `[T, M]`, states `[M]`, parameters `[M]` or `()`; of recurrent cells also
-            `last` `[..., N]`, `weight` `[N, N]` and, if there is one, `bias` `[N]`.
+            `last` `[..., N]`, and of each input a weight `weight0` `[N, N]` and, if there is one, a bias `bias0` `[N]`.
         constants: numbers of the neuron.
         errors: gradients of the outputs `[T, M]` and of the last state `[M]`; None for zero.
-        total: of recurrent cells, their currents with the recurrent input, `[T, M]`; the values of `x` are not read.
+        totals: of recurrent cells, the currents with the recurrent input `[T, M]`, by the name of the input, whose own
+            values are not read.
     """
-    return differentiated(lambda: ran(structure, tensors, constants, total), tensors, errors)
+    return differentiated(lambda: ran(structure, tensors, constants, totals or {}), tensors, errors)
 
 
 def differentiated(
@@ -67,7 +68,7 @@ def differentiated(
 
 
 def ran(
-    structure: Structure, tensors: Mapping[str, Tensor], constants: Tensor, total: Tensor | None = None
+    structure: Structure, tensors: Mapping[str, Tensor], constants: Tensor, totals: Mapping[str, Tensor]
 ) -> list[Tensor]:
     """Return the outputs `[T, M]` and the last state `[M]`."""
     x, numbers = tensors["x"], dict(zip(structure.graph.constants(), constants.tolist(), strict=True))
@@ -76,19 +77,20 @@ def ran(
     order = structure.graph.reach([*structure.outputs, *structure.ends])
     rows: list[list[Tensor]] = []
     for t in range(len(x)):
-        current = x[t] if total is None else _fed(total[t], x[t], rows[-1][0] if rows else tensors["last"], tensors)
-        given = fixed | {f"s{i}": state for i, state in enumerate(states)} | {"x": current}
+        given = fixed | {f"s{i}": state for i, state in enumerate(states)} | {"x": x[t]}
         given |= {f"d{i}": tensors[f"d{i}"][t] for i in range(structure.draws)}
+        for i, (name, total) in enumerate(totals.items()):
+            heard = rows[-1][0] if rows else tensors["last"]
+            given[name] = _fed(total[t], given[name], heard, tensors[f"weight{i}"], tensors.get(f"bias{i}"))
         values = _step(structure.graph, order, given, numbers, dict(structure.spikes), x)
         rows.append([_whole(values[place], x) for place in structure.outputs])
         states = [_whole(values[place], x) for place in structure.ends]
     return [*(torch.stack(column) for column in zip(*rows, strict=True)), *states]
 
 
-def _fed(total: Tensor, x: Tensor, heard: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+def _fed(total: Tensor, x: Tensor, heard: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return a current with the recurrent input, whose value is known and whose derivatives are those of the sum."""
-    weight = tensors["weight"]
-    recurrent = F.linear(heard.reshape(-1, len(weight)), weight, tensors.get("bias"))
+    recurrent = F.linear(heard.reshape(-1, len(weight)), weight, bias)
     known: Tensor = Known.apply(total, x, recurrent.reshape(-1))  # type: ignore[no-untyped-call]
     return known
 

@@ -189,9 +189,7 @@ def listed(groups: Mapping[str, Sequence[Tensor]], found: Mapping[str, Tensor | 
     return [[found.get(f"{kind}{i}") for i in range(len(group))] for kind, group in groups.items()]
 
 
-def unfollowed(
-    key: str, free: Sequence[bool], steps: int, results: Sequence[Tensor], fed: bool = False
-) -> list[Tensor]:
+def unfollowed(key: str, free: Sequence[bool], steps: int, results: Sequence[Tensor], fed: int = 0) -> list[Tensor]:
     """Return the outputs and last states that, as in the plain loop, do not require a gradient.
 
     Args:
@@ -199,14 +197,14 @@ def unfollowed(
         free: which inputs do: `x`, states, parameters and draws.
         steps: of the sequence.
         results: the outputs, and the last states.
-        fed: whether the first output of a step is part of the next one's input.
+        fed: how many inputs the first output of a step is part of in the next one.
     """
     followed = _followed(key, tuple(free), min(steps, len(results) + 2), fed)
     return [result for result, live in zip(results, followed, strict=True) if not live]
 
 
 @lru_cache(maxsize=1024)
-def _followed(key: str, free: tuple[bool, ...], steps: int, fed: bool) -> tuple[bool, ...]:
+def _followed(key: str, free: tuple[bool, ...], steps: int, fed: int) -> tuple[bool, ...]:
     structure = STRUCTURES[key]
     names = ["x", *(f"{kind}{i}" for kind, n in structure.sizes.items() for i in range(n))]
     return structure.followed(frozenset(name for name, need in zip(names, free, strict=True) if need), steps, fed)

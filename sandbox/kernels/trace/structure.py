@@ -58,13 +58,13 @@ class Structure:
         found = adjoint(graph, seeds, list(wanted.values()), lambda spike, u: slope(graph, surrogates[spike], u))
         return graph, {name: found[place] for name, place in wanted.items() if place in found}
 
-    def followed(self, free: frozenset[str], steps: int, fed: bool = False) -> tuple[bool, ...]:
+    def followed(self, free: frozenset[str], steps: int, fed: int = 0) -> tuple[bool, ...]:
         """Return for each output and last state whether torch's autograd would follow it to an input.
 
         Args:
             free: names of the inputs that require a gradient.
             steps: of the sequence.
-            fed: whether the first output of a step is part of the next one's input.
+            fed: how many inputs, x before the draws, the first output of a step is part of in the next one.
         """
         live_states = {f"s{i}" for i in range(self.states)} & free
         shown = [False] * len(self.outputs)
@@ -73,10 +73,10 @@ class Structure:
             live = self._live(rest | live_states)
             shown = [was or place in live for was, place in zip(shown, self.outputs, strict=True)]
             after = {f"s{i}" for i, place in enumerate(self.ends) if place in live}
-            heard = rest | {"x"} if fed and shown[0] else rest
-            if after == live_states and heard == rest:
+            reached = {f"d{i - 1}" if i else "x" for i in range(fed)} if fed and shown[0] else set()
+            if after == live_states and reached <= rest:
                 break
-            live_states, rest = after, heard
+            live_states, rest = after, rest | reached
         return (*shown, *(f"s{i}" in live_states for i in range(self.states)))
 
     def _live(self, free: frozenset[str]) -> set[int]:

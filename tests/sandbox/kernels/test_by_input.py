@@ -7,11 +7,15 @@ from typing import ClassVar
 
 import pytest
 import torch
+from torch import nn
 
-from sandbox import scan, simulate
+from sandbox import scan, simulate, synapses
 from sandbox.kernels import using
 from sandbox.kernels.launch.registered import STRUCTURES
+from sandbox.networks.population import Population
 from sandbox.neurons import LIF
+from sandbox.synapses import EventLinear
+from sandbox.synapses.by_input import ByInput
 from tests.sandbox.kernels.conftest import DOUBLE
 from tests.sandbox.kernels.fuzz import LAYOUTS
 
@@ -188,3 +192,102 @@ def test_learned_parameters_beside_several_inputs():
             run = simulate(neuron, currents, 0.5, ("v",))
             found += torch.autograd.grad(run.spikes.sum() + run.v.square().sum(), tau)
     torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=0)  # sums in another order
+
+
+def population(synapse, bias, dtype=DOUBLE):
+    """Cells that hear each other by their excitation and inhibition."""
+    equations = COBA["equations"].replace(" + I", "")
+    cell = compiled({**COBA, "inputs": {"excitation": "1", "inhibition": "1"}, "equations": equations})
+    rng = torch.Generator().manual_seed(5)
+    both = ByInput({name: synapse(CELLS[-1], CELLS[-1], bias=bias) for name in cell.inputs})
+    for weight in both.parameters():
+        weight.data = torch.rand(weight.shape, generator=rng)
+    return Population(cell, 0.5, both).to(dtype)
+
+
+RECURRENT = [(nn.Linear, True), (nn.Linear, False), (EventLinear, True)]
+
+
+@pytest.mark.parametrize(("synapse", "bias"), RECURRENT, ids=["bias", "none", "events"])
+def test_recurrent_cells_with_gradients_and_second_derivatives(synapse, bias):
+    """Spikes bit for bit; gradients in another order of sums, and roundings that second derivatives magnify."""
+    cells = population(synapse, bias)
+    x = drive(cells.neuron, 2.0, 0.3, steps=12).requires_grad_()
+    heard = torch.rand(CELLS, dtype=DOUBLE, generator=torch.Generator().manual_seed(6)).requires_grad_()
+    state, _ = cells.rest(x)
+    leaves = [x, heard, *cells.parameters()]
+    weights = torch.rand(12, *CELLS, dtype=DOUBLE, generator=torch.Generator().manual_seed(7))
+    found = []
+    for mode in ("plain", "numba"):
+        with using(mode), synapses.using("events" if synapse is EventLinear else "dense"):
+            output, (end, _), membrane = cells(x, (state, heard), record=True)
+            loss = (output * weights).sum() + end.ge.square().sum() + (membrane * weights).sum()
+            slopes = torch.autograd.grad(loss, leaves, create_graph=True)
+            twice = torch.autograd.grad(slopes[0].square().sum() + slopes[2].square().sum(), leaves)
+        found.append((output.detach(), membrane.detach(), slopes, twice))
+    (spikes, membrane, slopes, twice), ours = found
+    assert 0 < float(spikes.sum()) < spikes.numel()
+    assert torch.equal(ours[0], spikes)
+    assert torch.equal(ours[1], membrane)
+    for mine, theirs, rtol in ((ours[2], slopes, 1e-11), (ours[3], twice, 1e-9)):
+        for a, b in zip(mine, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=rtol, atol=rtol * float(b.abs().max()))
+            assert float(b.abs().max()) > 0
+
+
+def test_gradients_of_recurrent_cells_without_a_graph_of_their_own():
+    """By the kernel's own backward pass, of each leaf alone and of all."""
+    cells = population(nn.Linear, True)
+    x = drive(cells.neuron, 2.0, 0.3, steps=12)
+    heard = torch.zeros(CELLS, dtype=DOUBLE)
+    state, _ = cells.rest(x)
+    found = []
+    for mode in ("plain", "numba"):
+        mine = []
+        for names in (["x"], ["heard"], *[[name] for name, _ in cells.named_parameters()], None):
+            free = {"x": x.clone(), "heard": heard.clone(), **dict(cells.named_parameters())}
+            for name, leaf in free.items():
+                leaf.requires_grad_(names is None or name in names)
+            with using(mode):
+                output, (end, _), _ = cells(free["x"], (state, free["heard"]))
+            wanted = [leaf for leaf in free.values() if leaf.requires_grad]
+            mine += torch.autograd.grad(output.sum() + end.gi.square().sum(), wanted)
+        found.append(mine)
+    assert all(float(each.abs().max()) > 0 for each in found[0])
+    for a, b in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11 * float(b.abs().max()))
+
+
+def test_what_requires_a_gradient_is_what_does_in_the_plain_loop():
+    cells = population(nn.Linear, False)
+    x = drive(cells.neuron, 2.0, 0.3, steps=5)
+    found = []
+    for mode in ("plain", "numba"):
+        for chosen in (0, 1):
+            for number, weight in enumerate(cells.parameters()):
+                weight.requires_grad_(number == chosen)
+            with using(mode):
+                output, (end, _), _ = cells(x)
+            found.append([t.requires_grad for t in (output, end.v, end.ge, end.gi)])
+    assert found[:2] == found[2:]
+
+
+def test_synapses_of_which_some_have_a_bias_run_in_the_plain_loop():
+    cells = population(nn.Linear, False)
+    cells.recurrent.inputs["inhibition"] = nn.Linear(CELLS[-1], CELLS[-1]).double()
+    x = drive(cells.neuron, 2.0, 0.3, steps=5)
+    with using("numba"), pytest.raises(RuntimeError, match="some have a bias, and some have none"):
+        cells(x)
+    with using("auto"):
+        assert cells(x)[0].shape == x.shape[:-1]
+
+
+def test_a_hook_on_the_synapses_runs_in_every_step():
+    cells, seen = population(nn.Linear, False), []
+    cells.recurrent.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    x = drive(cells.neuron, 2.0, 0.3, steps=5)
+    with using("numba"), pytest.raises(RuntimeError, match="a hook reads the recurrent synapses"):
+        cells(x)
+    with using("auto"):
+        cells(x)
+    assert len(seen) == 5

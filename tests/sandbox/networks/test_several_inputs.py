@@ -8,11 +8,11 @@ from torch import nn
 
 import rules
 import sandbox
-from sandbox.networks.by_input import ByInput
 from sandbox.networks.kinds import kind_of
 from sandbox.networks.network import Layer, Network
 from sandbox.networks.population import Population
 from sandbox.neurons import LIF
+from sandbox.synapses.by_input import ByInput
 
 b2 = pytest.importorskip("brian2")
 COBA = """
