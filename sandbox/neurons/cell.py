@@ -184,6 +184,11 @@ class Cell(ABC):
         return None
 
     @property
+    def answers(self) -> bool:
+        """Whether the output depends on its input."""
+        return self.heeds
+
+    @property
     def unit(self) -> float:
         """Output of a single spike."""
         return 1.0

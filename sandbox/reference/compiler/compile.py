@@ -26,7 +26,7 @@ from sandbox.reference.compiler.neuron import CompiledNeuron
 from sandbox.reference.compiler.plan import period_of
 from sandbox.reference.compiler.reading import number_of, state_class
 from sandbox.reference.compiler.signals import Brought, Own, Signal, brought
-from sandbox.reference.compiler.texts import plain, read
+from sandbox.reference.compiler.texts import alive, inhabited, plain, read
 from sandbox.reference.compiler.units import in_house, symbols, text_of
 from sandbox.reference.need import brian2
 
@@ -160,10 +160,14 @@ def _compiled(
         found = {name: value for name, value in found.items() if name in reads and name not in (*symbols(), *CONSTANTS)}
     updater.check_names(text, found, [*inputs, *drawn])
     used = {name: quantity(name, value) for name, value in found.items() if name in reads}
-    text, own, tensors = constants_of(text, held.initial, used, inputs)
+    text, own, tensors = constants_of(text, held.initial, used, [*inputs, *drive.jumps.values()])
     used |= own
+    text = inhabited(text, inputs, [*used, *drawn, *called])
     check_times(used)
     step = updater.ask(text, chosen(held.method), used | {n: each.in_brian2() for n, each in called.items()}, extra)
+    text = alive(text)
+    live = updater.mentioned(text) | names_of_starts(held.initial)
+    used = {name: value for name, value in used.items() if name in live}
     model = build(text, step, used, inputs, drawn, drive.jumps, called)
     every = {name: in_house(value) for name, value in used.items()}
     period, folded = _period(model, every, tensors), frozenset[str]()
@@ -215,7 +219,8 @@ def _class(
     lines = [str(line) for line in text.lines if line.name not in drive.units]
     input = None if drive.several else next(iter(drive.units), None)
     if input is not None and input != "current":
-        lines += [] if drive.jumps else [f"{input} = current : {drive.units[input]}"]
+        if input not in drive.jumps:  # which no equation reads
+            lines.append(f"{input} = current : {drive.units[input]}")
         units = {**units, "current": units[input]}
     times = {name: 0.0 for name in values if name.startswith("tau") and units[name] == "ms"}
     columns: list[Any] = [(name, Any, field()) for name in values]
@@ -293,6 +298,10 @@ def _check_finite(neuron: CompiledNeuron, method: str, infinite: bool) -> None:
     fits = not any(math.isnan(float(c)) or (math.isinf(float(c)) and not infinite) for c in constants)
     if fits and not undefined(neuron):
         return
+    if infinite:
+        raise ValueError(
+            "a step with inf in these equations is not a number: inf is a bound, as in clip(v, 0*mV, inf*mV)"
+        )
     times = ", ".join(f"{name}={value:g}" for name, value in neuron.parameters.items() if name.startswith("tau"))
     raise ValueError(
         f"Brian2's {method!r} solution is not finite for these constants ({times}): it divides by the difference of "

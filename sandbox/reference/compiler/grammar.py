@@ -150,7 +150,10 @@ def _equation(line: str, known: Mapping[str, tuple[str, ...]]) -> Equation:
 
 def _plain(text: str, longest: int) -> str:
     if not isinstance(text, str):
-        raise ValueError(f"{text!r} is a {type(text).__name__}; wanted text")
+        raise ValueError(
+            f"{text!r} is a {type(text).__name__}; wanted text, brian2.Equations or a NeuronGroup; Poisson spikes are "
+            "'rates : Hz' with threshold='rand() < rates*dt'"
+        )
     if len(text) > longest:
         raise ValueError(f"{_short(text)!r} has {len(text)} characters, above {longest}; split it into subexpressions")
     code = re.sub("#[^\n]*", "", text)

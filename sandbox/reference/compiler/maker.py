@@ -76,7 +76,7 @@ class _Maker:
         self.stays: Node | None = None
         self.smooth: dict[str, bool] = {}  # whether a variable grows too slowly to overflow in a step
         self.lines = {line.name: line for line in text.lines}
-        held = [line.name for line in text.lines if _held(line)]
+        held = [line.name for line in text.lines if held_over(line)]
         order = ("differential equation", "parameter")
         own = [line.name for kind in order for line in text.lines if line.kind == kind and line.name not in inputs]
         read = mentioned(text)
@@ -84,13 +84,11 @@ class _Maker:
         late |= self.reached(set().union(*(each.expression.names for code in codes(text) for each in code.statements)))
         late |= self.reached(set().union(*(event.condition.names for event in text.events)))
         taken = {*self.lines, *parameters, *draws}
-        late |= set() if own or held else set(inputs[:1])
         self.heard = {name: untaken(f"{name}_heard", taken) for name in inputs if name in late}
         clamped = [name for name in jumps.values() if self.refractory and "unless refractory" in self.lines[name].flags]
         self.open = {name: untaken(f"{name}_open", taken) for name in clamped}
         self.lastspike = ("lastspike",) if changing or "lastspike" in read else ()
-        found = (*own, *held, *self.lastspike, *self.heard.values(), *self.open.values())
-        self.variables = found or (untaken("idle", taken),)  # which gives a state without any its shape
+        self.variables = (*own, *held, *self.lastspike, *self.heard.values(), *self.open.values())
         self.jumps = jumps
         self.env: dict[str, Node] = {name: algebra.number(value) for name, value in symbols().items()}
         self.env |= {"pi": algebra.number(math.pi), "e": algebra.number(math.e), "inf": algebra.number(math.inf)}
@@ -110,7 +108,7 @@ class _Maker:
                 continue
             found.add(name)
             line = self.lines.get(name)
-            if line is not None and line.kind == "subexpression" and not _held(line):
+            if line is not None and line.kind == "subexpression" and not held_over(line):
                 waiting.extend(line.reads)
         return found
 
@@ -137,7 +135,7 @@ class _Maker:
         env = {**self.env, "not_refractory": self.algebra.number(free)}
         env |= {name: self.jumped(name) for name in self.jumps.values()}
         for name in self.variables:
-            if name in self.lines and _held(self.lines[name]):
+            if name in self.lines and held_over(self.lines[name]):
                 env[name] = self._built(side_of(self.lines[name]), env)
         if self.asked is not None:  # before the update, after what is added at the start of a step
             asked = self._built(self.asked.tree, {**env, "not_refractory": self.late["not_refractory"]})
@@ -296,5 +294,6 @@ class _Lazy(dict[str, Node]):
         return self[name]
 
 
-def _held(line: Equation) -> bool:
+def held_over(line: Equation) -> bool:
+    """Return whether a line is evaluated once in a step, at its beginning."""
     return line.kind == "subexpression" and "constant over dt" in line.flags

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rules.errors import unknown
 from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.names import CLOCKS
 from sandbox.reference.compiler.units import in_house, text_of
@@ -68,6 +69,16 @@ def admitted(name: str, value: Any, units: Mapping[str, str]) -> Any:
     if value.ndim == 0:
         return in_house(value)
     return torch.from_numpy(np.array([in_house(b2.Quantity(each, dim=value.dim)) for each in np.ravel(value)]))
+
+
+def no_parameter(neuron: Any, name: str) -> ValueError:
+    """Return the error of a name that is not one of a constant; it may be one of a variable."""
+    if name in neuron.starts:
+        return ValueError(
+            f"{name} is a variable of the state, with the initial value {neuron.starts[name]!r:.60}: to learn it, make "
+            "it a (constant) of the equations with a number, or one for each cell, in initial="
+        )
+    return unknown("parameter", name, [*neuron.parameters, *neuron.within_period])
 
 
 def undefined(neuron: Any) -> list[str]:

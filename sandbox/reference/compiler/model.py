@@ -45,6 +45,20 @@ class Model(NamedTuple):
         nodes = [*(self.above or ()), *(node for node in (self.stays, self.gate, self.exact) if node is not None)]
         return nodes + [node for name, node in self.reset.items() if name not in self.heard.values()]
 
+    def causes(self, membrane: str) -> set[str]:
+        """Return the names that the output depends on, in this step or through the variables of earlier ones.
+
+        The output is the spikes or, without a threshold, the membrane.
+        """
+        ends = [*(self.above or ()), *(node for node in (self.stays, self.gate, self.exact) if node is not None)]
+        changes = [self.update, self.waiting, self.clamps, self.reset]
+        waiting, found = set().union(*(node.names() for node in ends)) if ends else {membrane}, set[str]()
+        while waiting:
+            name = waiting.pop()
+            found.add(name)
+            waiting |= set().union(*(each[name].names() for each in changes if name in each)) - found
+        return found
+
     @property
     def timed(self) -> bool:
         """Whether a step reads the time."""

@@ -63,6 +63,7 @@ RESERVED = (
     "unheeded",
     "heeds",
     "deaf",
+    "answers",
     "driven",
     "inputs",
     "state_class",

@@ -10,13 +10,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rules.errors import unknown
 from rules.spikes.surrogate import Surrogate, reset_signal
 from rules.steps import wide_dtype
 from sandbox.neurons.base import Neuron, Value, full
 from sandbox.neurons.dice import DRAWS, following
 from sandbox.neurons.firing import spike
-from sandbox.reference.compiler.measured import admitted, checked, rheobase_of, swing_of, unheard
+from sandbox.reference.compiler.measured import admitted, checked, no_parameter, rheobase_of, swing_of, unheard
 from sandbox.reference.compiler.model import Model
 from sandbox.reference.compiler.plan import Plan, changed_period, planned, written
 from sandbox.reference.compiler.program import Program
@@ -51,7 +50,7 @@ class CompiledNeuron(Neuron):
         """
         for name in changes:
             if name not in self.parameters and name not in self.within_period:
-                raise unknown("parameter", name, [*self.parameters, *self.within_period])
+                raise no_parameter(self, name)
         changes = {name: admitted(name, value, self.units) for name, value in changes.items()}
         missing = sorted(self.within_period - changes.keys())
         if missing and len(missing) < len(self.within_period):
@@ -79,6 +78,11 @@ class CompiledNeuron(Neuron):
     def heeds(self) -> bool:
         """Whether anything reads its inputs, each of them."""
         return not self.unheeded
+
+    @property
+    def answers(self) -> bool:
+        """Whether the output depends on its inputs, each of them."""
+        return self.model.causes(self.membrane) >= set(self.driving)
 
     @property
     def unheeded(self) -> tuple[str, ...]:
@@ -151,6 +155,9 @@ class CompiledNeuron(Neuron):
         given = [*state, *(current.unbind(-1) if self.inputs else (current,))]
         values = self._run(program, given, state, dt)
         values = self._in_dtype(values, state)
+        if plan.alike:
+            zero = torch.zeros_like(state[0])
+            values = [value + zero if at in plan.alike else value for at, value in enumerate(values)]
         return self.state_class._make([*values, *state[-2:]] if plan.refractory else [*values, *state[-3:]])
 
     def fire(self, state: Any, dt: float) -> tuple[Tensor, Any]:
@@ -253,7 +260,7 @@ class CompiledNeuron(Neuron):
         if name not in self.starts and like is not None:  # when a cell fired last is long ago
             start = max(start, torch.finfo(like.dtype).min)
         stream = STARTING + self.model.variables.index(name)
-        return started(start, self.model.kinds.get(name), self.parameters, shape, like, stream)
+        return started(name, start, self.model.kinds.get(name), self.parameters, shape, like, stream)
 
     def _in_dtype(self, values: list[Tensor], state: Any) -> list[Tensor]:
         """Return new values of the variables in the dtype of the state; draws and counters of half are float32."""

@@ -24,6 +24,7 @@ class Plan(NamedTuple):
     reset: Program | None
     refractory: bool
     fixed: bool = False  # whether the threshold is the same for all cells
+    alike: tuple[int, ...] = ()  # the variables, by number, that read constants and the time alone
 
     def __str__(self) -> str:
         """Return its programs as readable Python."""
@@ -40,14 +41,17 @@ def planned(
 ) -> Plan:
     """Return the programs of a step, for constants that are known, and cells that may be refractory."""
     write = partial(written, model, known, like)
-    update = write(inputs, model.after(refractory))
+    after = model.after(refractory)
+    update = write(inputs, after)
+    of_cells = {*model.variables, *inputs, *model.draws, "wait", "lastspike_si", "i"}
+    alike = tuple(at for at, name in enumerate(model.variables) if after[name].names().isdisjoint(of_cells))
     reset = write(["fired"], model.reset) if model.reset else None
     if model.above is None:
-        return Plan(update, None, reset, refractory)
+        return Plan(update, None, reset, refractory, alike=alike)
     compared = {"u": model.algebra.call("difference", *model.above)}
     compared |= {name: node for name, node in (("gate", model.gate), ("holds", model.exact)) if node is not None}
     fixed = all(side.level < 2 for side in model.above)
-    return Plan(update, write([], compared, scale=1 / swing), reset, refractory, fixed)
+    return Plan(update, write([], compared, scale=1 / swing), reset, refractory, fixed, alike)
 
 
 def written(

@@ -52,6 +52,7 @@ def places(like: Tensor) -> dict[str, Any]:
 
 
 def started(
+    name: str,
     start: Value | str,
     kind: str | None,
     parameters: Mapping[str, Value],
@@ -59,12 +60,26 @@ def started(
     like: Tensor | None,
     stream: int,
 ) -> Value:
-    """Return initial values, of a variable of a kind; of text over constants, and perhaps `i`, `N` and draws."""
+    """Return initial values, of a variable of a kind; of text over constants, and perhaps `i`, `N` and draws.
+
+    Raises:
+        ValueError: for values of each cell where there are other cells.
+    """
     if isinstance(start, str):
         start = _evaluated(written(start), parameters, shape, like, stream)
     if kind is not None:
         start = as_kind(kind, torch.as_tensor(start, dtype=torch.float64))
-    return start.to(like) if isinstance(start, Tensor) and like is not None else start
+    if not isinstance(start, Tensor) or like is None:
+        return start
+    if any(
+        have != 1 and want not in (1, have)
+        for have, want in zip(start.shape[::-1], (*shape[::-1], *[1] * start.ndim), strict=False)
+    ):
+        raise ValueError(
+            f"initial {name} has values of shape {list(start.shape)}, and the cells {list(shape)}: give as many, a "
+            "number, or text over i"
+        )
+    return start.to(like)
 
 
 def _evaluated(

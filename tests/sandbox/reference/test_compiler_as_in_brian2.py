@@ -120,6 +120,14 @@ CASES = {
         initial={"rfc": 2 * b2.ms},
         spikes=CELLS,
     ),
+    "a refractory time of each cell that is not said to be constant": Case(
+        "dv/dt = (20*mV - v)/(10*ms) : volt (unless refractory)\nrfc : second",
+        "v > 15*mV",
+        "v = 0*mV",
+        "rfc",
+        initial={"rfc": np.array([0, 0.25, 0.3, 1, 3, 7.7]) * b2.ms},
+        spikes=CELLS,
+    ),
     "initial values by index": Case("dv/dt = -v/(10*ms) : volt", initial={"v": "i*mV + N*2*mV"}, method="exact"),
     "initial values of each cell": Case("dv/dt = -v/(10*ms) : volt", initial={"v": ARRAY * b2.mV}, method="exact"),
     "moles": Case("dc/dt = -c/(10*ms) : mmolar", initial={"c": 1 * b2.mmolar}, method="exact"),
@@ -128,6 +136,7 @@ CASES = {
     ),
     "two underscores in a name": Case("dv__soma/dt = (lambda_n__max - v__soma)/(10*ms) : volt\nlambda_n__max : volt"),
     "an older name of exact": Case("dv/dt = (20*mV - v)/(10*ms) : volt", method="linear"),
+    "a still older one": Case("dv/dt = (20*mV - v)/(10*ms) : volt", method="independent"),
     "an encoder": Case("rates : Hz", "i < 3 and t > rates*ms*ms", initial={"rates": 1 * b2.kHz}, spikes=3),
     "a condition alone": Case("", "t_in_timesteps % 7 == 0 and i >= 2", spikes=300),
     "a local variable of the reset": Case(
