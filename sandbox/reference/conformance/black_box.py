@@ -16,7 +16,7 @@ from sandbox.reference.brian import run_brian2
 from sandbox.reference.conformance.evidence import Evidence, Raster, Trace
 from sandbox.reference.conformance.fact_checks import fact_checks
 from sandbox.reference.conformance.facts import facts_of
-from sandbox.reference.conformance.report import Check, ConformanceReport, skipped, within
+from sandbox.reference.conformance.report import Check, ConformanceReport, report_of, skipped, within
 from sandbox.reference.conformance.same_scheme import chaotic, largest_shift, raster, rates, traces
 from sandbox.reference.conformance.seen import Facts
 from sandbox.reference.conformance.stepping import Response, Step, respond, stepper
@@ -79,19 +79,8 @@ def step_report(
         checks.append(
             Check("spikes under the stimuli", TIER, 0.0, None, False, "no cell fired: give a longer duration")
         )
-    return ConformanceReport(
-        neuron,
-        dt,
-        len(currents) * dt,
-        trial.cells,
-        stimuli,
-        allowed,
-        tuple(checks),
-        time.perf_counter() - began,
-        evidence=evidence,
-        cell=cell or getattr(step, "__name__", type(step).__name__),
-        **numbers,
-    )
+    name = cell or getattr(step, "__name__", type(step).__name__)
+    return report_of(neuron, currents, dt, stimuli, allowed, checks, began, evidence=evidence, cell=name, **numbers)
 
 
 def truth_of(neuron: Cell, currents: Tensor, dt: float, before: bool = False) -> Truth:

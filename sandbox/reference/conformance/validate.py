@@ -17,7 +17,7 @@ from sandbox.neurons.cell import Cell, variables
 from sandbox.reference.conformance.alike import first, tiled
 from sandbox.reference.conformance.evidence import Evidence
 from sandbox.reference.conformance.formula import FORMULA, formula_report
-from sandbox.reference.conformance.report import Check, ConformanceReport
+from sandbox.reference.conformance.report import Check, ConformanceReport, report_of
 from sandbox.reference.conformance.stepping import Step
 from sandbox.reference.conformance.stimuli import STEP_STIMULI, STIMULI, all_currents, step_currents
 from sandbox.reference.conformance.trial import Trial
@@ -133,7 +133,7 @@ def validate(
         if currents is not None:
             check_currents(neuron, currents, dt)
         return formula_report(neuron, currents, dt, cells, seed, tolerance, tuple(tiers or ()), asked_for)
-    tiers = [tier for tier in asked if tier != FORMULA]
+    tiers, asked_about = [tier for tier in asked if tier != FORMULA], neuron
     if currents is None:
         stimuli, currents = tuple(STIMULI), all_currents(neuron, cells, max(round(duration / dt), 1), dt, seed)
         neuron = tiled(neuron, cells, len(stimuli))
@@ -153,18 +153,7 @@ def validate(
         checks, facts = _run(trial, tiers, tolerance, evidence)
     if neuron.spiking and stimuli != GIVEN and set(tiers) & {"same_scheme", "float32"}:
         checks.append(fired(trial))
-    return ConformanceReport(
-        neuron,
-        dt,
-        len(currents) * dt,
-        trial.cells,
-        stimuli,
-        tolerance,
-        tuple(checks),
-        time.perf_counter() - began,
-        evidence=evidence,
-        **facts,
-    )
+    return report_of(asked_about, currents, dt, stimuli, tolerance, checks, began, evidence=evidence, **facts)
 
 
 def _other(

@@ -298,7 +298,9 @@ def test_a_clamp_shows_under_currents_of_both_signs(clamp):
 
 def test_a_clamp_is_named_with_the_membranes_of_both():
     said = reason(check(clamped(low=-5.0)), "both signs")
-    assert re.search(r"currents of -\d.* to \d.* nA; \d+ spikes .* of the cell -5 to .* of the equation -\d\d", said), said
+    assert re.search(r"currents of -\d.* to \d.* nA; \d+ spikes .* of the cell -5 to .* of the equation -\d\d", said), (
+        said
+    )
 
 
 def test_a_clamp_without_a_membrane_shows_in_the_spikes():
