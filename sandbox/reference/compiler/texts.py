@@ -9,8 +9,8 @@ from sandbox.reference.compiler import effort, grammar, updater
 from sandbox.reference.compiler.drive import Drive, by_cell, drive_of, unlinked
 from sandbox.reference.compiler.given import Given, behind, freed
 from sandbox.reference.compiler.maker import held_over
-from sandbox.reference.compiler.names import untaken
 from sandbox.reference.compiler.methods import chosen
+from sandbox.reference.compiler.names import untaken
 from sandbox.reference.compiler.units import in_house
 from sandbox.reference.compiler.written import Equation, Expression
 from sandbox.reference.need import brian2

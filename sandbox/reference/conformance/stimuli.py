@@ -1,9 +1,9 @@
-"""The stimuli of a validation: silence, a step, a ramp, noise, a sine wave, saturation, and negative currents."""
+"""The stimuli of a validation: silence, a step, a ramp, noise, a sine wave, saturation, and currents of both signs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,8 +12,10 @@ from sandbox.neurons.base import Neuron, smallest
 from sandbox.neurons.stepping import rest
 from sandbox.reference.brian import jumps
 
-BOUND = 1e6  # mV, far beyond what a current of thirty rheobases does to a membrane that leaks
 Maker = Callable[[Neuron, int, int, float, int], Tensor]
+BOTH_SIGNS = "both signs"  # the stimulus of `step=` alone, which has a check of its own
+SIZES = (100.0, 30.0, 10.0, 3.0)  # rheobases of the largest current of both signs: the first that a scheme survives
+PULSES = 20  # of both signs, in the time of a stimulus
 
 
 def noisy_currents(neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 0) -> Tensor:
@@ -71,12 +73,30 @@ def saturating(neuron: Neuron, cells: int, steps: int, dt: float, seed: int) -> 
     return much * rheobase(neuron) * torch.linspace(1, 3, cells, dtype=torch.float64).expand(steps, cells)
 
 
-def inhibiting(neuron: Neuron, cells: int, steps: int, dt: float, seed: int) -> Tensor:
-    """Hold down by one to thirty rheobases for a third of the time, then drive with one to three rheobases."""
-    down = torch.logspace(0, 1.5, cells, dtype=torch.float64)
-    up = torch.linspace(1.001, 3.003, cells, dtype=torch.float64)
-    early = torch.arange(steps)[:, None] < steps // 3
-    return rheobase(neuron) * torch.where(early, -down, up)
+def alternating(neuron: Neuron, cells: int, steps: int, dt: float, seed: int) -> Tensor:
+    """Change sign twenty times, each time to another size, from one rheobase to a hundred; negative at first.
+
+    The sizes are drawn, their logarithms evenly, and so are no simple fractions of one another; each cell has its own.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    held = max(steps // PULSES, 1)
+    many = -(-steps // held)
+    exponents = torch.rand(many, cells, generator=rng, dtype=torch.float64)
+    signs = 1.0 - 2.0 * (torch.arange(many)[:, None] % 2 == 0)
+    by = rheobase(neuron) * signs
+
+    def pulses(most: float) -> Tensor:
+        return (by * most**exponents).repeat_interleave(held, 0)[:steps]
+
+    return next((pulses(most) for most in SIZES if _finite(neuron, pulses(most), dt)), pulses(SIZES[-1]))
+
+
+def _finite(neuron: Neuron, currents: Tensor, dt: float) -> bool:
+    """Return whether the membrane stays a number; Euler steps of some equations do not under strong currents."""
+    currents = currents * dt if jumps(neuron) else currents
+    with torch.no_grad():
+        (_, above), _ = neuron.respond(currents, rest(neuron, currents), dt, (), True)
+    return bool(torch.isfinite(above).all())
 
 
 STIMULI: dict[str, Maker] = {
@@ -87,32 +107,29 @@ STIMULI: dict[str, Maker] = {
     "silent": silent,
     "saturating": saturating,
 }
-OF_OTHERS: dict[str, Maker] = {**STIMULI, "inhibiting": inhibiting}  # of a cell of which only the step is known
 
 
-def bears(neuron: Neuron, cells: int, steps: int, dt: float) -> bool:
-    """Return whether the membrane stays within bounds while it is held down; under a negative conductance it may grow.
-
-    >>> from sandbox import LIF
-    >>> bears(LIF(), cells=5, steps=500, dt=0.1)
-    True
-    """
-    currents = given(inhibiting, neuron, cells, steps, dt)[: steps // 3]
-    with torch.no_grad():
-        (_, above), _ = neuron.respond(currents, rest(neuron, currents), dt, (), True)
-    return bool((above.abs() < BOUND).all())
-
-
-def all_currents(
-    neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 0, stimuli: Mapping[str, Maker] = STIMULI
-) -> Tensor:
-    """Return every stimulus side by side, `[steps, len(stimuli) * cells]` [nA].
+def all_currents(neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 0) -> Tensor:
+    """Return every stimulus side by side, `[steps, len(STIMULI) * cells]` [nA].
 
     >>> from sandbox import LIF
     >>> all_currents(LIF(), cells=3, steps=10, dt=0.1).shape
     torch.Size([10, 18])
     """
-    return torch.cat([given(make, neuron, cells, steps, dt, seed) for make in stimuli.values()], 1)
+    return torch.cat([given(make, neuron, cells, steps, dt, seed) for make in STIMULI.values()], 1)
+
+
+STEP_STIMULI: dict[str, Maker] = {**STIMULI, BOTH_SIGNS: alternating}  # of a step, which may be clamped
+
+
+def step_currents(neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 0) -> Tensor:
+    """Return every stimulus of `step=` side by side, `[steps, len(STEP_STIMULI) * cells]` [nA].
+
+    >>> from sandbox import LIF
+    >>> step_currents(LIF(), cells=3, steps=10, dt=0.1).shape
+    torch.Size([10, 21])
+    """
+    return torch.cat([given(make, neuron, cells, steps, dt, seed) for make in STEP_STIMULI.values()], 1)
 
 
 def given(make: Maker, neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 0) -> Tensor:
