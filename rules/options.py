@@ -18,8 +18,8 @@ def built(kind: str, name: str, maker: Callable[..., Any], options: Mapping[str,
 
     Raises:
         ValueError: for an unknown option, with the valid and the nearest ones, for one that is missing, for a value
-            that is not of the type that the signature declares (`rules.fields.admit`), and for a maker that does not take
-            what is given.
+            that is not of the type that the signature declares (`rules.fields.admit`), and for a maker that does not
+            take what is given.
 
     >>> built("number", "complex", complex, {"real": 1.0}, imag=2.0)
     (1+2j)

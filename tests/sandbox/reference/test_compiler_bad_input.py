@@ -148,11 +148,11 @@ CASES = {
     "an object": (lambda: make(initial={"v": make}), "initial v=<function make .*is neither a number nor a list"),
     "values of other cells": (
         lambda: make(initial={"v": [1, 2, 3] * b2.mV}).initial_state((2, 4), torch.zeros(4)),
-        r"initial v has values of shape \[3\], and the cells \[2, 4\]: give as many, a number, or text over i",
+        r"initial v has a value for each of 3 cells, .* and there are 4, in shape \(2, 4\): give one number, or one for each",
     ),
     "values of cells that lie otherwise": (
         lambda: make(initial={"v": [1, 2, 3] * b2.mV}).initial_state((2, 3, 5), torch.zeros(5)),
-        r"initial v has values of shape \[3\], and the cells \[2, 3, 5\]",
+        r"initial v has a value for each of 3 cells, .* and there are 5, in shape \(2, 3, 5\): give one number, or one",
     ),
     "an infinity that is no bound": (
         lambda: make("dv/dt = (r * current + inf*mV - v) / tau : volt", method="euler"),
