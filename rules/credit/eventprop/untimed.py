@@ -16,8 +16,9 @@ ROUNDING = 64  # of a loss, in units of the last place: its sums over steps are 
 def untimed(name: str, output: Tensor, objective: Objective, batch: Batch, loss: Tensor) -> Iterator[Finding]:
     """Yield the finding that a loss stays the same when the steps of the output come in reverse.
 
-    That keeps what fires together, and every count; a step later would keep the order of first spikes, too. Not asked of objectives that keep a state, which a second look
-    would change, nor of answers by step or sequences of several lengths, which would meet other steps.
+    That keeps what fires together, and every count; a step later would keep the order of first spikes, too. Not asked
+    of objectives that keep a state, which a second look would change, nor of answers by step or sequences of several
+    lengths, which would meet other steps.
 
     Args:
         name: of the last layer, which fires.
@@ -51,7 +52,6 @@ def untimed(name: str, output: Tensor, objective: Objective, batch: Batch, loss:
             f"{type(objective).__name__} counts its spikes, and stays the same when they come in reverse, so that the "
             "times of spikes, by which EventProp learns, have no gradient",
             "end the network with cells that do not fire, readout=sandbox.LeakyIntegrator(), on the command line "
-            "--network.readout leaky_integrator; or "
-            'take a loss of spike times, objective="ce_ttfs", on the command line '
+            '--network.readout leaky_integrator; or take a loss of spike times, objective="ce_ttfs", '
             "--rule.options '{objective: ce_ttfs}'",
         )
