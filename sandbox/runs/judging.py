@@ -48,13 +48,14 @@ def judged(
 
 
 def look_once(
-    trainer: Trainer, test: Loader, steps: range, ledger: Path, tokenizer: Tokenizer | None = None
+    trainer: Trainer, test: Loader, steps: range, ledger: Path, tokenizer: Tokenizer | None, taken: int
 ) -> tuple[dict[str, float], list[Finding]]:
     """Evaluate on the test set; return the measures, and the finding that they are at chance, if they are.
 
     The evaluation is counted in the file before it starts, so that one that is killed counts, too. A rule with several
     inference modes is evaluated in all of them; measures without the name of a mode are those of the first. Whether
-    answers are at chance is asked where there is one class for each sample, and where health is checked at all.
+    answers are at chance is asked where there is one class for each sample, and where health is checked at all; `taken`
+    are the steps of training, also where the weights of an earlier epoch were kept.
     """
     before = files.read_json(ledger)["evaluations"] if ledger.exists() else 0
     files.write_json(ledger, {"evaluations": before + 1})
@@ -64,8 +65,9 @@ def look_once(
     for mode in credit.inferences[1:]:
         again = trainer.evaluate(test, inference=mode)
         found[f"{measured(again)}_{mode}"] = score(again)
-    asked = isinstance(measure, Accuracy) and trainer.monitor.settings.every > 0 and not test.split.by_step
-    return found, list(at_chance(measure, credit, objective, trainer.steps)) if asked else []
+    if not isinstance(measure, Accuracy) or trainer.monitor.settings.every == 0 or test.split.by_step:
+        return found, []
+    return found, list(at_chance(measure, credit, objective, taken))
 
 
 def bounds(measure: Perplexity) -> dict[str, float]:

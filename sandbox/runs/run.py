@@ -248,14 +248,14 @@ def _learn(
     steps = len(sample.x) // experiment.network.rebin if is_timed(validation.encoder) else 1
     whole = data.test.by_step or steps_put_out(trainer, sample) != steps  # then no answer is that of the first steps
     seen = range(0) if whole else range(1, steps + 1)
-    tested, found = look_once(trainer, test, seen, folder / "test.json", data.tokenizer)
-    said = [str(each) for each in found]
-    for each in said:
+    tested, chance = look_once(trainer, test, seen, folder / "test.json", data.tokenizer, taken)
+    told = [str(each) for each in chance]
+    for each in told:
         tqdm.write(line(f"health at step {taken} of {folder.name}: {each}"), file=sys.stderr)
     return {
         "cost": book.bill.facts(),
         "firing": firing_report(trainer.model, fitted(sample, trainer.model, next(trainer.model.parameters())).x),
-        "health": [*book.health, *said],
+        "health": [*book.health, *told],
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "parameters_trained": sum(p.numel() for p in trainer.parameters.values()),
         "steps": taken,

@@ -80,7 +80,7 @@ def test_a_look_at_the_test_set_that_is_cut_short_counts(tmp_path):
             raise Stop
 
     with pytest.raises(Stop):
-        look_once(Cut(), None, range(1, 3), tmp_path / "test.json")
+        look_once(Cut(), None, range(1, 3), tmp_path / "test.json", None, 0)
     assert files.read_json(tmp_path / "test.json") == {"evaluations": 1}
 
 
@@ -535,8 +535,8 @@ def test_the_training_loss_is_a_mean_over_samples(tmp_path):
     assert [info.samples for info in infos] == [50, 50, 1]
 
 
-@pytest.mark.parametrize(("every", "heard"), [(100, 1), (0, 0)])
-def test_a_run_at_chance_says_so_where_health_is_checked(tmp_path, capsys, every, heard):
+@pytest.mark.parametrize(("every", "heard", "keep"), [(100, 1, "last"), (100, 1, "best"), (0, 0, "last")])
+def test_a_run_at_chance_says_so_where_health_is_checked(tmp_path, capsys, every, heard, keep):
     """100 steps at a learning rate of 0, of three cells whose read-out is by assignment: 400 answers are enough."""
     told = replace(
         TINY,
@@ -545,6 +545,7 @@ def test_a_run_at_chance_says_so_where_health_is_checked(tmp_path, capsys, every
         network=NetworkConfig(hidden=[3]),
         epochs=20,
         health=Health(every=every),
+        keep=keep,
     )
     result = run(told, tmp_path / "r")
     assert result["test"]["accuracy"] < 0.4
