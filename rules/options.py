@@ -17,8 +17,9 @@ def built(kind: str, name: str, maker: Callable[..., Any], options: Mapping[str,
     """Return `maker(**given, **options)`.
 
     Raises:
-        ValueError: for an unknown option, with the valid and the nearest ones, for a value that is not of the type that
-            the signature declares (`rules.fields.admit`), and for a maker that does not take what is given.
+        ValueError: for an unknown option, with the valid and the nearest ones, for one that is missing, for a value
+            that is not of the type that the signature declares (`rules.fields.admit`), and for a maker that does not take
+            what is given.
 
     >>> built("number", "complex", complex, {"real": 1.0}, imag=2.0)
     (1+2j)
@@ -28,6 +29,8 @@ def built(kind: str, name: str, maker: Callable[..., Any], options: Mapping[str,
     for option in options:
         if option not in valid:
             raise unknown(f"option of {kind} {name!r}", option, valid)
+    if missing := lacking(maker, [*given, *options]):
+        raise ValueError(f"{kind} {name!r} needs {' and '.join(missing)}: give options {written(missing)}")
     hints, found = hints_of(maker), {}
     for option, value in options.items():
         try:
@@ -42,6 +45,26 @@ def built(kind: str, name: str, maker: Callable[..., Any], options: Mapping[str,
         raise ValueError(
             f"{kind} {name!r} with {', '.join(f'options.{o}={shown(v)}' for o, v in found.items())}: {error}"
         ) from error
+
+
+def lacking(maker: Callable[..., Any], given: Iterable[str]) -> list[str]:
+    """Return the arguments without a default that are not among those given.
+
+    >>> lacking(lambda beta, size, bias=0: beta, ["size"])
+    ['beta']
+    """
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    found = inspect.signature(maker).parameters.values()
+    return [p.name for p in found if p.kind in named and p.default is p.empty and p.name not in set(given)]
+
+
+def written(names: Iterable[str]) -> str:
+    """Return options of these names as they are written on the command line.
+
+    >>> written(["beta", "size"])
+    "'{beta: ..., size: ...}'"
+    """
+    return f"'{{{', '.join(f'{name}: ...' for name in names)}}}'"
 
 
 def require_taken(kind: str, name: str, maker: Callable[..., Any], given: Iterable[str]) -> None:

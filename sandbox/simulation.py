@@ -19,7 +19,7 @@ from sandbox.machine.memory import available
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.cell import Cell, variables
 from sandbox.neurons.learnable import learnables
-from sandbox.neurons.stepping import check_resolution, rest
+from sandbox.neurons.stepping import check_heard, check_resolution, rest
 
 
 def sequence(
@@ -267,6 +267,7 @@ def check_currents(neuron: Cell, currents: Tensor, dt: float) -> None:
         first = (~torch.isfinite(seen)).nonzero()[0].tolist()
         raise ValueError(f"currents hold {seen[tuple(first)].item()} at {first}; wanted finite numbers in nA")
     check_resolution(neuron, dt)
+    check_heard(neuron, seen)
     require_fields(neuron, neuron.driven(currents[0]))
 
 

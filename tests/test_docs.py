@@ -20,9 +20,13 @@ from rules import RULES
 from rules.contract import DETACHMENTS
 from rules.credit.online.legal import CHOICES
 from sandbox.cli import manual
-from sandbox.cli.options import COMMANDS
+from sandbox.cli.options import COMMANDS, JSON
 from sandbox.cli.parser import parser_for
 from sandbox.cli.words import understood
+from sandbox.config.experiment import Experiment
+from sandbox.config.reading import from_words
+from sandbox.tasks.base import StaticTask
+from sandbox.tasks.encode import check_sequence
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
@@ -127,13 +131,30 @@ def commands():
 
 @pytest.mark.parametrize(("page", "line"), list(commands()))
 def test_a_command_of_a_page_is_understood(page, line, tmp_path, monkeypatch):
-    """The parser takes it; files that a page has its reader write are there."""
+    """The parser takes it, and the encoder fits the task; files that a page has its reader write are there."""
     monkeypatch.chdir(tmp_path)
     for _, title, code in BLOCK.findall(PAGES[page]):
         if title:
             (tmp_path / title).write_text(code)
     _, name, *words = shlex.split(line, comments=True)
     parser_for(COMMANDS[name]).parse_args(understood(words, name))
+    if name == "run":
+        fits(words)
+
+
+def fits(words):
+    """Raise ValueError for names and options that do not fit each other, as far as no data are needed to tell."""
+    own = [option.name.removeprefix("--").replace("-", "_") for option in (*COMMANDS["run"].options, JSON)]
+    experiment, _ = from_words(Experiment, understood(words, "run"), [*own, "help_all"])
+    experiment.check()
+    if isinstance(experiment.task.make("task"), StaticTask):
+        check_sequence(experiment.encoder.make("encoder"), sequence=False)
+
+
+def test_a_command_whose_encoder_does_not_fit_is_found():
+    words = ["--task", "mnist1d", "--encoder", "as_recorded"]
+    with pytest.raises(ValueError, match="wants samples that are sequences, and those of this task are single"):
+        fits(words)
 
 
 def anchors(text):

@@ -53,3 +53,7 @@ def _answer(words: list[str]) -> int:
 
         leave(code)
     return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import pickle
 import tempfile
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rules.options import lacking, written
 from sandbox import executors
 from sandbox.config.registry import Choice, find
 from sandbox.executors.base import Executor, Progress, free, run_all
@@ -52,10 +54,58 @@ class Validation:
 
 
 def validated(choice: Choice, equation: Choice | None, **settings: Any) -> ConformanceReport:
-    """Return the report of a neuron of the sandbox, of a cell of a known library, or of a step and its equation."""
+    """Return the report of a neuron of the sandbox, of a cell of a known library, or of a step and its equation.
+
+    Raises:
+        ValueError: for options that are missing, and for what is neither where no equation is named.
+    """
     if equation is None:
-        return validate(choice.make("neuron"), **settings)
-    return validate(equation.make("neuron"), step=step_of(choice), **settings)
+        return validate(cell_of(choice), **settings)
+    return validate(_made(equation, "--as-options"), step=step_of(choice), **settings)
+
+
+def cell_of(choice: Choice) -> Any:
+    """Return the neuron of the sandbox, or the cell of a known library, that a name stands for.
+
+    Raises:
+        ValueError: for anything else, with the equations that it may be said to be.
+    """
+    from sandbox.neurons.cell import Cell
+    from sandbox.reference.peers import KNOWN, known
+
+    if _is_step(find("neuron", choice.name), choice):
+        raise _without_equation(choice.name, f"{choice.name!r} is a step, and not its equation")
+    made = _made(choice)
+    if not isinstance(made, Cell) and not known(made) and type(made).__module__.partition(".")[0] not in KNOWN:
+        raise _without_equation(
+            choice.name,
+            f"{choice.name!r} is neither a neuron of the sandbox nor a cell of {', '.join(KNOWN)}",
+        )
+    return made
+
+
+def _without_equation(name: str, what: str) -> ValueError:
+    return ValueError(f"{what}: say which equation {name} is, --as NAME, one of {', '.join(equations())}")
+
+
+def equations() -> list[str]:
+    """Return the neurons that a step may be said to be: not those that draw random numbers, for example."""
+    from sandbox.neurons import NEURONS
+    from sandbox.reference.conformance.black_box import admit_equation
+
+    found = []
+    for name, kind in NEURONS.items():
+        with contextlib.suppress(ValueError):
+            admit_equation(kind())
+            found.append(name)
+    return found
+
+
+def _made(choice: Choice, where: str = "--options") -> Any:
+    """Return what a name makes; raise ValueError for options that it needs."""
+    if missing := lacking(find("neuron", choice.name), choice.options):
+        raise ValueError(f"{choice.name!r} needs {' and '.join(missing)}: give {where} {written(missing)}")
+    return choice.make("neuron")
 
 
 def step_of(choice: Choice) -> Any:
@@ -76,9 +126,9 @@ def step_of(choice: Choice) -> Any:
             raise ValueError(f"{choice.name!r} is a neuron of the sandbox, which is its own equation: leave --as out")
         raise ValueError(f"{choice.name!r} names no step: write path/to/file.py:NAME, or package.module:NAME")
     found = find("neuron", choice.name)
-    if inspect.isfunction(found) and not choice.options and _arguments(found) == 2:
+    if _is_step(found, choice):
         return found
-    made = choice.make("neuron")
+    made = _made(choice)
     if known(made):
         return as_step(made)
     if isinstance(made, Cell) or not callable(made):
@@ -89,9 +139,9 @@ def step_of(choice: Choice) -> Any:
     return made
 
 
-def _arguments(function: Callable[..., Any]) -> int:
-    """Count the arguments of a function that have no default."""
-    return sum(each.default is each.empty for each in inspect.signature(function).parameters.values())
+def _is_step(found: Any, choice: Choice) -> bool:
+    """Return whether it is a step itself: a function of two arguments without a default."""
+    return inspect.isfunction(found) and not choice.options and len(lacking(found, ())) == 2
 
 
 def validate_all(
@@ -127,4 +177,5 @@ def validate_all(
         for name, job in started.items():
             if job.folder in errors:
                 raise ValueError(f"{name} cannot be validated: {errors[job.folder]}")
+            find("neuron", name)  # imports the module of a class in the report
         return {name: pickle.loads((job.folder / REPORT).read_bytes()) for name, job in started.items()}

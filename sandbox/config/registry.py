@@ -99,17 +99,32 @@ def find(kind: str, name: str) -> Any:
     if colon:
         require_member(kind, name)
         try:
-            return getattr(
-                _from_file(Path(module)) if module.endswith(".py") else importlib.import_module(module), member
-            )
+            return getattr(_from_file(Path(module)) if module.endswith(".py") else _imported(module), member)
         except (ImportError, AttributeError, OSError, SyntaxError) as error:
             raise ValueError(
                 f"{kind} {name!r} cannot be loaded ({error}); write package.module:Name of something that "
                 "Python can import from here, or path/to/file.py:Name"
             ) from error
     if name not in REGISTRIES[kind]:
+        _require_colon(kind, name)
         raise unknown(kind, name, REGISTRIES[kind])
     return REGISTRIES[kind][name]
+
+
+def _imported(module: str) -> ModuleType:
+    """Return a module, which is looked for in the current folder first, as `python -m` does."""
+    if not {"", here := str(Path.cwd())} & set(sys.path):
+        sys.path.insert(0, here)  # to stay: what the module makes is pickled by its name
+    return importlib.import_module(module)
+
+
+def _require_colon(kind: str, name: str) -> None:
+    """Raise ValueError for package.module.Name and for path/to/file.py, which lack a colon."""
+    module, _, member = name.rpartition(".")
+    if name.endswith(".py"):
+        raise ValueError(f"{kind} {name!r} is a file: say what in it, {name}:Name")
+    if module and all(part.isidentifier() for part in name.split(".")):
+        raise ValueError(f"unknown {kind} {name!r}: write {module}:{member}, with a colon, for {member} of {module}")
 
 
 def _from_file(path: Path) -> ModuleType:

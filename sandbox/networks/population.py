@@ -56,11 +56,11 @@ class Population(nn.Module):
                 f"{type(neuron).__name__} sees the whole sequence at once and cannot hear its own output: use a layer "
                 "without recurrent weights, or SlidingPSN"
             )
-        if not neuron.heeds:
+        if not neuron.answers:
+            remedy = "add the input to an equation, or name a variable that it is added to, from_brian2(..., jumps='g')"
             raise ValueError(
-                f"nothing in the equations of {type(neuron).__name__} reads its input, so weights before it would "
-                "never learn: add the input to an equation, or name a variable that it is added to, as in "
-                "from_brian2(..., jumps='g')"
+                f"nothing that the output of {type(neuron).__name__} depends on reads its input, so weights before it "
+                f"would never learn: {neuron.deaf or remedy}"
             )
         self.neuron = neuron
         self.learned = Learned(neuron, generator, channels) if learns(neuron) else None

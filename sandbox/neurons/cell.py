@@ -179,6 +179,16 @@ class Cell(ABC):
         return True
 
     @property
+    def deaf(self) -> str | None:
+        """What to say where currents are given that nothing reads; None where that is known or does not happen."""
+        return None
+
+    @property
+    def answers(self) -> bool:
+        """Whether the output depends on its input."""
+        return self.heeds
+
+    @property
     def unit(self) -> float:
         """Output of a single spike."""
         return 1.0

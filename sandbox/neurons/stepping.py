@@ -43,6 +43,13 @@ def check_resolution(neuron: Cell, dt: float) -> None:
         )
 
 
+def check_heard(neuron: Cell, currents: Tensor) -> None:
+    """Warn if currents that are not 0 are given to a neuron that reads none."""
+    said = neuron.deaf
+    if said and not currents.is_meta and not torch._C._are_functorch_transforms_active() and bool(currents.any()):
+        warnings.warn(said, stacklevel=5)
+
+
 def body_of(
     record: tuple[str, ...], centred: bool, neuron: Neuron, current: Tensor, state: Any, dt: float
 ) -> tuple[tuple[Tensor, ...], Any]:

@@ -97,7 +97,7 @@ def fire_in_brian2(neuron: Neuron, state: Any, dt: float) -> tuple[Tensor, dict[
         b2.Network(group, spikes).run(dt * b2.ms, namespace={})
         anew = set(re.findall(r"^\s*(\w+)\s*=.*\(.*constant over dt.*\)", neuron.equations, re.MULTILINE))
         names = [name for name in evolving(neuron, state) if name not in anew]
-        after = {name: _plain(getattr(group, name), unit(neuron.units[name])) for name in names}
+        after = {name: _plain(group.state(name), unit(neuron.units[name])) for name in names}
     return _raster(spikes, 1, len(state[0]), dt)[0], after
 
 

@@ -26,7 +26,7 @@ from sandbox.reference.compiler.neuron import CompiledNeuron
 from sandbox.reference.compiler.plan import period_of
 from sandbox.reference.compiler.reading import number_of, state_class
 from sandbox.reference.compiler.signals import Brought, Own, Signal, brought
-from sandbox.reference.compiler.texts import plain, read
+from sandbox.reference.compiler.texts import alive, inhabited, plain, read
 from sandbox.reference.compiler.units import in_house, symbols, text_of
 from sandbox.reference.need import brian2
 
@@ -64,19 +64,19 @@ def from_brian2(
             its present values.
         threshold: condition for a spike; None for a cell that never fires.
         reset: statements after a spike.
-        refractory: a time or a condition; None for none.
+        refractory: a time, which may depend on the index or the state, or a condition; None for none.
         method: Brian2's name of the scheme, or several to be tried in turn; None for Brian2's choice.
         namespace: constants, as Brian2 quantities, plain numbers or text such as "20*ms"; what nothing reads is
             ignored. "caller" for the variables around the call.
         input: name of the input, which is constant within a step; None for a cell without one.
         surrogate: surrogate gradient of the spike, or its name.
-        input_unit: base unit of the input.
+        input_unit: base unit of the input: amp by default, so that its numbers are in nA.
         inputs: several inputs instead of one, by name, with their units, {"ge": "siemens", "I": "amp"}, or with those
             of the equations, ("ge", "I"); currents then have them as their last axis. None for `input` alone.
         jumps: variable that the input is added to before each step, as `on_pre="g_post += w"` does; of several inputs
             the variable of each that is added to one, {"excitation": "ge", "inhibition": "gi"}. None for none.
-        initial: initial values and `(constant)` parameters, as quantities, numbers in house units, arrays with a value
-            for each cell, or text over the constants, `i`, `N`, `rand()` and `randn()`; 0 otherwise.
+        initial: initial values and `(constant)` parameters, as quantities, plain numbers in house units (mV, ms, nA),
+            arrays with a value for each cell, or text over the constants, `i`, `N`, `rand()`, `randn()`; 0 otherwise.
         draws: further random numbers of each step, by name: "uniform" or "normal".
         functions: torch functions that the texts may call, by name, on tensors in house units; of plain numbers, unless
             the namespace has a Brian2 function of that name with units. A TimedArray of the namespace is called as in
@@ -160,10 +160,14 @@ def _compiled(
         found = {name: value for name, value in found.items() if name in reads and name not in (*symbols(), *CONSTANTS)}
     updater.check_names(text, found, [*inputs, *drawn])
     used = {name: quantity(name, value) for name, value in found.items() if name in reads}
-    text, own, tensors = constants_of(text, held.initial, used, inputs)
+    text, own, tensors = constants_of(text, held.initial, used, [*inputs, *drive.jumps.values()])
     used |= own
+    text = inhabited(text, inputs, [*used, *drawn, *called])
     check_times(used)
     step = updater.ask(text, chosen(held.method), used | {n: each.in_brian2() for n, each in called.items()}, extra)
+    text = alive(text)
+    live = updater.mentioned(text) | names_of_starts(held.initial)
+    used = {name: value for name, value in used.items() if name in live}
     model = build(text, step, used, inputs, drawn, drive.jumps, called)
     every = {name: in_house(value) for name, value in used.items()}
     period, folded = _period(model, every, tensors), frozenset[str]()
@@ -215,7 +219,8 @@ def _class(
     lines = [str(line) for line in text.lines if line.name not in drive.units]
     input = None if drive.several else next(iter(drive.units), None)
     if input is not None and input != "current":
-        lines.append(f"{input} = current : {drive.units[input]}")
+        if input not in drive.jumps:  # which no equation reads
+            lines.append(f"{input} = current : {drive.units[input]}")
         units = {**units, "current": units[input]}
     times = {name: 0.0 for name in values if name.startswith("tau") and units[name] == "ms"}
     columns: list[Any] = [(name, Any, field()) for name in values]
@@ -226,7 +231,7 @@ def _class(
         "equations": "\n".join(lines),
         "threshold": plain(text.threshold),
         "reset_code": plain(text.reset),
-        "refractory": plain(step.condition),
+        "refractory": plain(text.refractory if model.stays else None),
         "method": step.method,
         "units": dict(units),
         "spiking": text.threshold is not None,
@@ -282,12 +287,8 @@ def _asked(drive: Drive) -> dict[str, Any]:
 
 def _period(model: Model, values: Mapping[str, float], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the refractory time [ms] as a field, unless a constant of that name exists."""
-    if model.period is None or "t_refractory" in values:
-        return {}
-    period = period_of(model, {**values, **tensors})
-    if period is None:
-        raise ValueError("the refractory time depends on the state; give a time of constants alone, or a condition")
-    return {"t_refractory": period}
+    found = model.period is not None and "t_refractory" not in values
+    return {"t_refractory": period_of(model, {**values, **tensors})} if found else {}
 
 
 def _check_finite(neuron: CompiledNeuron, method: str, infinite: bool) -> None:
@@ -297,6 +298,10 @@ def _check_finite(neuron: CompiledNeuron, method: str, infinite: bool) -> None:
     fits = not any(math.isnan(float(c)) or (math.isinf(float(c)) and not infinite) for c in constants)
     if fits and not undefined(neuron):
         return
+    if infinite:
+        raise ValueError(
+            "a step with inf in these equations is not a number: inf is a bound, as in clip(v, 0*mV, inf*mV)"
+        )
     times = ", ".join(f"{name}={value:g}" for name, value in neuron.parameters.items() if name.startswith("tau"))
     raise ValueError(
         f"Brian2's {method!r} solution is not finite for these constants ({times}): it divides by the difference of "

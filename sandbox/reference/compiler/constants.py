@@ -41,7 +41,7 @@ def quantity(name: str, value: Any) -> Any:
             f"{name}={value!r} is not a number; give a Brian2 quantity, a number, or text such as '20*ms'"
         ) from None
     if not math.isfinite(number):
-        raise ValueError(f"{name}={value!r} is not finite")
+        raise ValueError(f"{name}={value!r} is not finite; where no bound is meant, write inf in the equations")
     return value if isinstance(value, b2.Quantity) else number
 
 
@@ -77,6 +77,7 @@ def written(text: str) -> Formula:
 
 def dimension_of(text: str, known: Mapping[str, Any]) -> Any:
     """Return the dimension of an expression, over names of these dimensions, by Brian2's parser."""
+    from brian2.core.functions import DEFAULT_FUNCTIONS
     from brian2.core.variables import Constant
     from brian2.parsing.expressions import parse_expression_dimensions
 
@@ -86,7 +87,7 @@ def dimension_of(text: str, known: Mapping[str, Any]) -> Any:
     dimensions |= {name: known[name] for name in names & known.keys()}
     plain = b2.get_dimensions(1.0)
     variables = {name: Constant(name, dimensions=dimensions.get(name, plain), value=1.0) for name in names}
-    return parse_expression_dimensions(text, variables)
+    return parse_expression_dimensions(text, {**DEFAULT_FUNCTIONS, **variables})
 
 
 def names_of_starts(initial: Mapping[str, Any]) -> set[str]:
@@ -113,8 +114,8 @@ def constants_of(
 ) -> tuple[Text, dict[str, Any], dict[str, Tensor]]:
     """Return the model without its `(constant)` parameters, these as quantities, and those that differ by cell.
 
-    A parameter that the reset assigns, a boolean, an integer and one whose value is text over `i`, `N` or draws stay
-    variables of the state.
+    Those that the refractoriness reads count as constant. A parameter that the reset assigns, a boolean, an integer and
+    one whose value is text over `i`, `N` or draws stay variables of the state.
 
     Raises:
         ValueError: for a value of another unit, or that is not finite.
@@ -122,13 +123,15 @@ def constants_of(
     b2 = brian2()
     assigned = {statement.target for code in codes(text) for statement in code.statements}
     house = {name: in_house(value) for name, value in known.items()}
+    waits = set(text.refractory.names) if text.refractory else set()
     found: dict[str, Any] = {}
     tensors: dict[str, Tensor] = {}
     for line in text.lines:
         plain = line.unit in ("boolean", "integer") or line.name in assigned or line.name in inputs
         given = initial.get(line.name)
         plain = plain or (isinstance(given, str) and not written(given).names.isdisjoint(OF_CELLS))
-        if line.kind != "parameter" or "constant" not in line.flags or plain:
+        fixed = "constant" in line.flags or line.name in waits
+        if line.kind != "parameter" or not fixed or plain:
             continue
         dimension = b2.Equations(str(line))[line.name].dim
         value = initial.get(line.name, 0.0)  # as in Brian2
@@ -137,9 +140,7 @@ def constants_of(
             value = written(value)(house) if isinstance(value, str) else value
         if isinstance(value, b2.Quantity) and value.dim is not dimension:
             raise ValueError(f"initial {line.name}={value!r}: the unit of {str(line)!r} is {text_of(dimension)}")
-        many = np.asarray(value, dtype=float).reshape(-1)
-        if not many.size or not np.isfinite(many).all():
-            raise ValueError(f"initial {line.name}={value!r} is not finite, or empty: give a number for each cell")
+        many = _many(line.name, value)
         if not isinstance(value, b2.Quantity):
             many = many * scale(dimension)
         if many.size > 1:
@@ -167,6 +168,7 @@ def start_of(name: str, value: Any, variables: Mapping[str, Any], constants: Map
     if not isinstance(value, str):
         if wanted is not None and isinstance(value, b2.Quantity) and value.dim is not wanted:
             raise ValueError(f"initial {name}={value!r}: the unit of {name!r} is {text_of(wanted)}")
+        _many(name, value)
         return in_house(value) if np.ndim(value) == 0 else _each(name, value)
     for other in sorted(written(value).names - set(constants) - OF_CELLS):
         raise unknown(f"identifier in initial {name}={value!r}:", other, [*constants, "i", "N"])
@@ -185,9 +187,21 @@ def start_of(name: str, value: Any, variables: Mapping[str, Any], constants: Map
 def _each(name: str, value: Any) -> Tensor:
     """Return an array of initial values, one for each cell, in house units."""
     b2 = brian2()
-    many = np.asarray(value, dtype=float).reshape(-1)
-    if not many.size or not np.isfinite(many).all():
-        raise ValueError(f"initial {name}={value!r} is not finite, or empty: give a number for each cell")
+    many = _many(name, value)
     if isinstance(value, b2.Quantity):
         many = np.array([in_house(b2.Quantity(each, dim=value.dim)) for each in many])
     return torch.from_numpy(many.copy())
+
+
+def _many(name: str, value: Any) -> Any:
+    """Return the numbers of an initial value `[cells]`."""
+    try:
+        many = np.asarray(value, dtype=float)
+    except (TypeError, ValueError, RuntimeError):  # of tensors that autograd follows
+        many = None
+    if many is None or many.ndim > 1:
+        shown = " ".join(repr(value).split())
+        raise ValueError(f"initial {name}={shown} is neither a number nor a list of them, [cells]: give one of these")
+    if not many.size or not np.isfinite(many).all():
+        raise ValueError(f"initial {name}={value!r} is not finite, or empty: give a number for each cell")
+    return many.reshape(-1)

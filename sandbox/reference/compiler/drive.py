@@ -11,6 +11,7 @@ from torch import Tensor
 from rules.errors import unknown
 from sandbox.reference.compiler import effort, grammar
 from sandbox.reference.compiler.given import behind
+from sandbox.reference.compiler.measured import unheard
 from sandbox.reference.compiler.names import MOVING
 from sandbox.reference.compiler.neuron import CompiledNeuron
 from sandbox.reference.compiler.updater import Text, codes
@@ -139,6 +140,9 @@ def require_driven(neuron: CompiledNeuron, text: Text, constants: Sequence[str])
             f"nothing reads the input {neuron.unheeded[0]!r}: add it to an equation, leave it out, or say to which "
             f"variable it is added, jumps={{{neuron.unheeded[0]!r}: ...}}"
         )
+    declared = {line.name for line in text.lines}
+    if neuron.input not in {None, "current", *declared} and not neuron.heeds:
+        raise ValueError(unheard(neuron))
     silent = [] if neuron.heeds else unmoved(neuron, text)
     if silent:
         own = [line.name for line in text.lines if line.kind == "parameter"] + list(constants)

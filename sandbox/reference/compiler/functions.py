@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sandbox.neurons.exprel import exprel
+from sandbox.reference.compiler.divided import divided
 
 
 class Function(NamedTuple):
@@ -135,6 +136,7 @@ FUNCTIONS: dict[str, Function] = {
     "clip": Function(3, lambda x, low, high: min(max(x, low), high), clamp),
     "timestep": Function(2, timestep, timestep),
 }
+WRITTEN = frozenset({"divided"})  # functions in the code of a step that no text may call, of any number of arguments
 # where random numbers are allowed: the draw of each function, and its number of arguments
 RANDOM = {"rand": "uniform", "randn": "normal", "poisson": "uniform"}
 DRAWING = {"rand": 0, "randn": 0, "poisson": 1}
@@ -159,5 +161,6 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "minus": sub,
     "difference": sub,
     "over": divide,
+    "divided": divided,
     "choose": lambda condition, a, b: a if condition else b,
 }

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from types import MappingProxyType
 
 from rules.errors import unknown
-from sandbox.reference.compiler.functions import DRAWING, FUNCTIONS, RANDOM, power
+from sandbox.reference.compiler.functions import DRAWING, FUNCTIONS, RANDOM, WRITTEN, power
 from sandbox.reference.compiler.written import Code, Equation, Expression, Statement
 
 LONGEST = 5_000  # characters of an expression
@@ -150,7 +150,10 @@ def _equation(line: str, known: Mapping[str, tuple[str, ...]]) -> Equation:
 
 def _plain(text: str, longest: int) -> str:
     if not isinstance(text, str):
-        raise ValueError(f"{text!r} is a {type(text).__name__}; wanted text")
+        raise ValueError(
+            f"{text!r} is a {type(text).__name__}; wanted text, brian2.Equations or a NeuronGroup; Poisson spikes are "
+            "'rates : Hz' with threshold='rand() < rates*dt'"
+        )
     if len(text) > longest:
         raise ValueError(f"{_short(text)!r} has {len(text)} characters, above {longest}; split it into subexpressions")
     code = re.sub("#[^\n]*", "", text)
@@ -194,7 +197,7 @@ def _check_node(node: ast.AST, text: str, ours: bool) -> None:
             if len(node.ops) > 1:
                 raise ValueError(f"{_piece(node)!r} chains comparisons; write 'a < b and b < c'")
         case ast.Call():
-            _check_call(node, text)
+            _check_call(node, text, ours)
         case ast.Name() | ast.BoolOp() | ast.Load() | ast.operator() | ast.unaryop() | ast.cmpop() | ast.boolop():
             pass
         case _:
@@ -204,10 +207,12 @@ def _check_node(node: ast.AST, text: str, ours: bool) -> None:
             )
 
 
-def _check_call(node: ast.Call, text: str) -> None:
+def _check_call(node: ast.Call, text: str, ours: bool) -> None:
     if not isinstance(node.func, ast.Name):
         raise ValueError(f"{_piece(node)!r} in {_short(text)!r} is not allowed; only a named function can be called")
     name, more = node.func.id, BROUGHT.get()
+    if ours and name in WRITTEN:
+        return
     if name not in FUNCTIONS and name not in RANDOM and name not in more:
         near = unknown(f"function in {_short(text)!r}:", name, [*FUNCTIONS, *RANDOM, *more])
         raise ValueError(

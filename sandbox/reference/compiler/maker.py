@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.algebra import Algebra
-from sandbox.reference.compiler.model import Model, Threshold
+from sandbox.reference.compiler.lasting import lasting, varies
+from sandbox.reference.compiler.model import Model, Threshold, linear
+from sandbox.reference.compiler.names import MOVING, untaken
 from sandbox.reference.compiler.node import Calls, Node
 from sandbox.reference.compiler.units import symbols
 from sandbox.reference.compiler.updater import Event, Step, Text, codes, mentioned
@@ -29,7 +31,8 @@ def build(
     brought: Mapping[str, Any] | None = None,
 ) -> Model:
     """Build the model from checked text and Brian2's result."""
-    maker = _Maker(text, parameters, inputs, draws, jumps, Algebra(brought))
+    changing = varies(text, step.period, parameters)
+    maker = _Maker(text, parameters, inputs, draws, jumps, Algebra(brought), step, changing)
     code = grammar.statements(step.code, ours=True)
     free = maker.updated(code, 1.0)
     maker.smooth = {name: linear(node) for name, node in free.items()}
@@ -42,12 +45,13 @@ def build(
         clamps={name: maker.jumped(name) for name in clamped} if maker.refractory else {},
         update=free,
         waiting={name: node for name, node in waiting.items() if name not in clamped and node is not free[name]},
-        stays=maker.node(step.condition) if step.condition else None,
+        stays=maker.stays,
+        anew=changing,
         **threshold._asdict(),
         reset=maker.reset(text.reset, text.events),
         draws=maker.calls.kinds,
         starts={**dict.fromkeys(maker.lastspike, NEVER), **dict.fromkeys(maker.open.values(), 1.0)},
-        period=maker.node(step.period) if step.period else None,
+        period=maker.node(step.period) if step.period and not changing else None,
         heard=maker.heard,
         kinds={line.name: line.unit for line in text.lines if line.unit in ("boolean", "integer")},
     )
@@ -62,13 +66,17 @@ class _Maker:
         draws: Mapping[str, str],
         jumps: Mapping[str, str],
         algebra: Algebra,
+        step: Step,
+        changing: bool,
     ) -> None:
-        self.algebra = algebra
+        self.algebra, self.calls = algebra, Calls(dict(draws), [0])
         self.text, self.refractory = text, text.refractory is not None
-        self.calls = Calls(dict(draws), [0])
+        self.asked = step.condition or (step.period if changing else None)  # in each step
+        self.changing = changing
+        self.stays: Node | None = None
         self.smooth: dict[str, bool] = {}  # whether a variable grows too slowly to overflow in a step
         self.lines = {line.name: line for line in text.lines}
-        held = [line.name for line in text.lines if _held(line)]
+        held = [line.name for line in text.lines if held_over(line)]
         order = ("differential equation", "parameter")
         own = [line.name for kind in order for line in text.lines if line.kind == kind and line.name not in inputs]
         read = mentioned(text)
@@ -76,13 +84,11 @@ class _Maker:
         late |= self.reached(set().union(*(each.expression.names for code in codes(text) for each in code.statements)))
         late |= self.reached(set().union(*(event.condition.names for event in text.events)))
         taken = {*self.lines, *parameters, *draws}
-        late |= set() if own or held else set(inputs[:1])
         self.heard = {name: untaken(f"{name}_heard", taken) for name in inputs if name in late}
         clamped = [name for name in jumps.values() if self.refractory and "unless refractory" in self.lines[name].flags]
         self.open = {name: untaken(f"{name}_open", taken) for name in clamped}
-        self.lastspike = ("lastspike",) if "lastspike" in read else ()
-        found = (*own, *held, *self.lastspike, *self.heard.values(), *self.open.values())
-        self.variables = found or (untaken("idle", taken),)  # which gives a state without any its shape
+        self.lastspike = ("lastspike",) if changing or "lastspike" in read else ()
+        self.variables = (*own, *held, *self.lastspike, *self.heard.values(), *self.open.values())
         self.jumps = jumps
         self.env: dict[str, Node] = {name: algebra.number(value) for name, value in symbols().items()}
         self.env |= {"pi": algebra.number(math.pi), "e": algebra.number(math.e), "inf": algebra.number(math.inf)}
@@ -102,7 +108,7 @@ class _Maker:
                 continue
             found.add(name)
             line = self.lines.get(name)
-            if line is not None and line.kind == "subexpression" and not _held(line):
+            if line is not None and line.kind == "subexpression" and not held_over(line):
                 waiting.extend(line.reads)
         return found
 
@@ -129,8 +135,11 @@ class _Maker:
         env = {**self.env, "not_refractory": self.algebra.number(free)}
         env |= {name: self.jumped(name) for name in self.jumps.values()}
         for name in self.variables:
-            if name in self.lines and _held(self.lines[name]):
+            if name in self.lines and held_over(self.lines[name]):
                 env[name] = self._built(side_of(self.lines[name]), env)
+        if self.asked is not None:  # before the update, after what is added at the start of a step
+            asked = self._built(self.asked.tree, {**env, "not_refractory": self.late["not_refractory"]})
+            self.stays = lasting(self.algebra, asked) if self.changing else asked
         for statement in code.statements:
             noise = statement.target if isinstance(statement.expression.tree, ast.BinOp) else None
             drawn = noise if noise and noise.startswith("xi") else None
@@ -143,7 +152,8 @@ class _Maker:
         """Return the condition of a spike and the difference whose surrogate derivative it gets.
 
         Of conditions joined by `and` that is the last comparison, and the others are gates. Otherwise it is the largest
-        difference of those joined by `or` and the nearest of those joined by `and`; a truth value has none.
+        difference of those joined by `or` and the nearest of those joined by `and`; a truth value has none, nor has an
+        equation of whole numbers such as `i % 2 == 0`.
         """
         if text is None:
             return Threshold()
@@ -159,13 +169,20 @@ class _Maker:
         whole = self._built(tree, self.late)
         margin = self._margin(tree)
         if margin is None:
-            if any(isinstance(node, ast.Eq | ast.NotEq) for node in ast.walk(tree)):
+            equal = any(isinstance(node, ast.Eq | ast.NotEq) for node in ast.walk(tree))
+            if equal and any(self._moves(name) for name in self.reached(text.names)):
                 raise ValueError(
                     f"threshold {text!r}: the surrogate derivative needs a comparison with < <= > or >=, others beside "
                     "it with 'and', as in 'x > 0 and v > v_threshold'"
                 )
             margin = self.algebra.add(self.algebra.as_number(whole), self.algebra.number(-0.5))
         return Threshold((margin, self.algebra.zero), exact=whole)
+
+    def _moves(self, name: str) -> bool:
+        """Return whether a name stands for a value that has a derivative: no index, clock, whole number or constant."""
+        whole = name in self.lines and self.lines[name].unit in ("integer", "boolean")
+        fixed = name in MOVING | {"lastspike"} or name not in self.env or self.env[name].level < 2
+        return not (whole or fixed)
 
     def _margin(self, tree: ast.expr) -> Node | None:
         """Return a node that is positive where a condition holds, as far as comparisons decide; None without any."""
@@ -277,17 +294,6 @@ class _Lazy(dict[str, Node]):
         return self[name]
 
 
-def linear(node: Node) -> bool:
-    """Return whether it is a sum of variables with fixed coefficients, which cannot overflow in a step."""
-    return node.level < 2 or node.kind == "name" or (node.kind == "sum" and all(t.kind == "name" for t, _ in node.args))
-
-
-def untaken(name: str, taken: Container[str]) -> str:
-    """Return a name, with underscores behind it until it is not taken."""
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _held(line: Equation) -> bool:
+def held_over(line: Equation) -> bool:
+    """Return whether a line is evaluated once in a step, at its beginning."""
     return line.kind == "subexpression" and "constant over dt" in line.flags

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rules.errors import unknown
+from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.names import CLOCKS
 from sandbox.reference.compiler.units import in_house, text_of
 from sandbox.reference.need import brian2
@@ -69,6 +71,16 @@ def admitted(name: str, value: Any, units: Mapping[str, str]) -> Any:
     return torch.from_numpy(np.array([in_house(b2.Quantity(each, dim=value.dim)) for each in np.ravel(value)]))
 
 
+def no_parameter(neuron: Any, name: str) -> ValueError:
+    """Return the error of a name that is not one of a constant; it may be one of a variable."""
+    if name in neuron.starts:
+        return ValueError(
+            f"{name} is a variable of the state, with the initial value {neuron.starts[name]!r:.60}: to learn it, make "
+            "it a (constant) of the equations with a number, or one for each cell, in initial="
+        )
+    return unknown("parameter", name, [*neuron.parameters, *neuron.within_period])
+
+
 def undefined(neuron: Any) -> list[str]:
     """Return the variables whose exact step from the initial state is not a number; none for other schemes."""
     if neuron.method != "exact" or torch._C._are_functorch_transforms_active():
@@ -88,7 +100,7 @@ def undefined(neuron: Any) -> list[str]:
 def checked(neuron: Any) -> Any:
     """Return a neuron; raise ValueError if its exact step is not a number for its constants.
 
-    Of three variables that follow one another with time constants of which two are equal it is not, as in Brian2.
+    Of two variables that depend on each other with rates that are equal it is not, as in Brian2.
     """
     if bad := undefined(neuron):
         raise ValueError(
@@ -97,6 +109,25 @@ def checked(neuron: Any) -> Any:
             "method='exponential_euler' or 'rk4'"
         )
     return neuron
+
+
+def unheard(neuron: Any) -> str:
+    """Return the message for a neuron whose one input nothing reads, with the names that may be meant.
+
+    Those are parameters and constants in the unit of a current, or else all parameters of the equations.
+    """
+    lines = grammar.equations(neuron.recipe["equations"])
+    assigned = {neuron.input} | {each.target for each in grammar.statements(neuron.recipe["reset"] or "").statements}
+    own = [line.name for line in lines if line.kind == "parameter" and line.name not in assigned]
+    own += [name for name in neuron.parameters if name in neuron.units and name not in own]
+    driving = [name for name in own if neuron.units.get(name, "").startswith("nA")]
+    meant = driving or [name for name in own if name not in neuron.parameters]
+    moving = [line.name for line in lines if line.kind == "differential equation"]
+    named = f"name the one that is meant, input={meant[0]!r} (one of {', '.join(meant)}), " if meant else ""
+    return (
+        f"nothing reads the input {neuron.input!r}, so that currents do nothing: {named}add it to an equation, say to "
+        f"which variable synapses add, as in jumps={[*moving, 'g'][0]!r}, or give input=None for none"
+    )
 
 
 def thinned(neuron: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from rules.errors import unknown
 
 METHODS = ("exact", "exponential_euler", "euler", "rk2", "rk4", "heun", "milstein")
-ALSO = {"linear": "exact"}  # an older name
+ALSO = {"linear": "exact", "independent": "exact"}  # older names
 
 
 def chosen(method: Any) -> tuple[str, ...]:

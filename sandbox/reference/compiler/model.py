@@ -27,6 +27,7 @@ class Model(NamedTuple):
     update: dict[str, Node]  # the state after a step, in a cell that is not refractory
     waiting: dict[str, Node]  # the same in a refractory cell, where it differs
     stays: Node | None  # the condition under which a cell stays refractory
+    anew: bool  # or is refractory, spike or not, as with a refractory time that changes
     above: tuple[Node, Node] | None  # spike where the first is at least the second
     strict: bool
     gate: Node | None  # and where this holds
@@ -44,6 +45,20 @@ class Model(NamedTuple):
         nodes = [*(self.above or ()), *(node for node in (self.stays, self.gate, self.exact) if node is not None)]
         return nodes + [node for name, node in self.reset.items() if name not in self.heard.values()]
 
+    def causes(self, membrane: str) -> set[str]:
+        """Return the names that the output depends on, in this step or through the variables of earlier ones.
+
+        The output is the spikes or, without a threshold, the membrane.
+        """
+        ends = [*(self.above or ()), *(node for node in (self.stays, self.gate, self.exact) if node is not None)]
+        changes = [self.update, self.waiting, self.clamps, self.reset]
+        waiting, found = set().union(*(node.names() for node in ends)) if ends else {membrane}, set[str]()
+        while waiting:
+            name = waiting.pop()
+            found.add(name)
+            waiting |= set().union(*(each[name].names() for each in changes if name in each)) - found
+        return found
+
     @property
     def timed(self) -> bool:
         """Whether a step reads the time."""
@@ -57,7 +72,7 @@ class Model(NamedTuple):
         algebra = self.algebra
         wait = algebra.name("wait")
         if self.stays is not None:
-            wait = algebra.call("choose", self.stays, wait, algebra.zero)
+            wait = algebra.call("choose", self.stays, algebra.one if self.anew else wait, algebra.zero)
         closed = algebra.call("gt", wait, algebra.zero)
         kept = {**self.waiting, **self.clamps}
         after = {
@@ -65,3 +80,8 @@ class Model(NamedTuple):
             for name, node in self.update.items()
         }
         return {**after, "wait": wait}
+
+
+def linear(node: Node) -> bool:
+    """Return whether it is a sum of variables with fixed coefficients, which cannot overflow in a step."""
+    return node.level < 2 or node.kind == "name" or (node.kind == "sum" and all(t.kind == "name" for t, _ in node.args))

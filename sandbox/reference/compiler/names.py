@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from rules.errors import unknown
@@ -61,6 +61,9 @@ RESERVED = (
     "compiled_with",
     "driving",
     "unheeded",
+    "heeds",
+    "deaf",
+    "answers",
     "driven",
     "inputs",
     "state_class",
@@ -92,3 +95,10 @@ def check_known(expression: Expression, valid: Iterable[str], refused: Mapping[s
         if name not in valid and not NOISE.fullmatch(name):
             near = [n for n in valid if n not in symbols()] + ["mV", "ms", "nA"]
             raise unknown(f"identifier in {expression!r} (give its value in namespace=):", name, sorted(near))
+
+
+def untaken(name: str, taken: Container[str]) -> str:
+    """Return a name, with underscores behind it until it is not taken."""
+    while name in taken:
+        name += "_"
+    return name

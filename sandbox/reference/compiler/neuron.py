@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from rules.errors import unknown
 from rules.spikes.surrogate import Surrogate, reset_signal
 from rules.steps import wide_dtype
 from sandbox.neurons.base import Neuron, Value, full
 from sandbox.neurons.dice import DRAWS, following
 from sandbox.neurons.firing import spike
-from sandbox.reference.compiler.measured import admitted, checked, rheobase_of, swing_of
+from sandbox.reference.compiler.measured import admitted, checked, no_parameter, rheobase_of, swing_of, unheard
 from sandbox.reference.compiler.model import Model
-from sandbox.reference.compiler.plan import Plan, period_of, planned, written
+from sandbox.reference.compiler.plan import Plan, changed_period, planned, written
 from sandbox.reference.compiler.program import Program
-from sandbox.reference.compiler.reading import CLOCKS, Exact, Gated, any_of, places, started
+from sandbox.reference.compiler.reading import CLOCKS, Exact, Gated, any_of, places, require_cells, started
 
 STARTING = 1000  # the first stream of draws of initial values
 UNREAD = "unread"  # the input of a neuron without one
@@ -51,7 +50,7 @@ class CompiledNeuron(Neuron):
         """
         for name in changes:
             if name not in self.parameters and name not in self.within_period:
-                raise unknown("parameter", name, [*self.parameters, *self.within_period])
+                raise no_parameter(self, name)
         changes = {name: admitted(name, value, self.units) for name, value in changes.items()}
         missing = sorted(self.within_period - changes.keys())
         if missing and len(missing) < len(self.within_period):
@@ -60,20 +59,9 @@ class CompiledNeuron(Neuron):
             )
         period = self.model.period
         if period is not None and "t_refractory" not in changes and period.names() & changes.keys():
-            changes["t_refractory"] = self._period(changes)
+            changes["t_refractory"] = changed_period(self, changes)
         kept = {name: value for name, value in changes.items() if name not in self.within_period}
         return checked(replace(self, **kept))  # type: ignore[no-any-return]
-
-    def _period(self, changes: Mapping[str, Any]) -> Any:
-        """Return the refractory time of changed constants; the present one where some of its constants are unknown."""
-        known = {**self.parameters, **changes}
-        assert self.model.period is not None
-        if not self.model.period.names() - {"dt"} <= known.keys():
-            raise ValueError(
-                f"the refractory time is made of {', '.join(sorted(self.within_period))} too: give them as well, or "
-                "t_refractory="
-            )
-        return period_of(self.model, known)
 
     @property
     def clamped(self) -> frozenset[str]:
@@ -92,12 +80,24 @@ class CompiledNeuron(Neuron):
         return not self.unheeded
 
     @property
+    def answers(self) -> bool:
+        """Whether the output depends on its inputs, each of them."""
+        return self.model.causes(self.membrane) >= set(self.driving)
+
+    @property
     def unheeded(self) -> tuple[str, ...]:
         """The inputs that nothing reads; of a neuron without one a word for it."""
         model, hearing = self.model, set(self.model.heard.values())
         updates = [node for name, node in (*model.update.items(), *model.waiting.items()) if name not in hearing]
         read = set().union(*(node.names() for node in (*updates, *model.late)))
         return tuple(name for name in self.driving if not {name, model.heard.get(name)} & read)
+
+    @property
+    def deaf(self) -> str | None:
+        """What to say where currents are given that nothing reads; None where they are read, and for `input=None`."""
+        if "_deaf" not in self.__dict__:
+            self.__dict__["_deaf"] = unheard(self) if self.input is not None and not self.heeds else None
+        return self.__dict__["_deaf"]  # type: ignore[no-any-return]
 
     @property
     def driving(self) -> tuple[str, ...]:
@@ -134,6 +134,7 @@ class CompiledNeuron(Neuron):
     def initial_state(self, shape: Iterable[int], like: Tensor) -> Any:
         """Return the initial values, ready to fire."""
         shape = tuple(shape)
+        require_cells(self, shape)
         values = [full(shape, self._initial(name, shape, like), like) for name in self.model.variables]
         refractory = self.model.stays is not None or bool(torch.as_tensor(self.t_refractory > 0).any())
         zero = torch.zeros((), dtype=torch.int64, device=like.device)
@@ -152,8 +153,11 @@ class CompiledNeuron(Neuron):
         if self.inputs:
             self.driven(current)  # the axis of inputs is theirs
         given = [*state, *(current.unbind(-1) if self.inputs else (current,))]
-        values = program([*given, *self._extra(program, state, dt)] if program.extra else given)
+        values = self._run(program, given, state, dt)
         values = self._in_dtype(values, state)
+        if plan.alike:
+            zero = torch.zeros_like(state[0])
+            values = [value + zero if at in plan.alike else value for at, value in enumerate(values)]
         return self.state_class._make([*values, *state[-2:]] if plan.refractory else [*values, *state[-3:]])
 
     def fire(self, state: Any, dt: float) -> tuple[Tensor, Any]:
@@ -165,12 +169,12 @@ class CompiledNeuron(Neuron):
         if plan.threshold is None:
             if plan.reset is not None:  # of further events
                 never = torch.zeros_like(state[0])
-                values = plan.reset([*state, never, *self._extra(plan.reset, state, dt)])
+                values = self._run(plan.reset, [*state, never], state, dt)
                 state = self.state_class(*self._in_dtype(values, state), wait, key, clock)
             if any_of(after):
                 state = state._replace(key=after[0], clock=after[1])
             return getattr(state, self.membrane), state
-        u, *more = plan.threshold([*state, *self._extra(plan.threshold, state, dt)])
+        u, *more = self._run(plan.threshold, state, state, dt)
         if plan.fixed:
             u = u + torch.zeros_like(state[0])
         surrogate: Any = self.surrogate
@@ -185,8 +189,7 @@ class CompiledNeuron(Neuron):
             wait = torch.where(spikes.detach() > 0, 1.0, wait)
         if plan.reset is None:
             return spikes, self.state_class(*state[:-3], wait, *after)
-        extra = self._extra(plan.reset, state, dt)
-        values = self._in_dtype(plan.reset([*state, reset_signal(spikes), *extra]), state)
+        values = self._in_dtype(self._run(plan.reset, [*state, reset_signal(spikes)], state, dt), state)
         return spikes, self.state_class(*values, wait, *after)
 
     def centred(self, state: Any) -> Tensor:
@@ -194,7 +197,7 @@ class CompiledNeuron(Neuron):
         plan = self._plan(state, 1.0)
         if plan.threshold is None:
             return getattr(state, self.membrane)  # type: ignore[no-any-return]
-        u: Tensor = plan.threshold([*state, *self._extra(plan.threshold, state, 1.0)])[0]
+        u: Tensor = self._run(plan.threshold, state, state, 1.0)[0]
         swing: Value = self.swing
         scaled: Tensor = u * swing
         return scaled
@@ -204,7 +207,7 @@ class CompiledNeuron(Neuron):
         assert self.model.above is not None
         compared = {"u": self.model.algebra.call("difference", *self.model.above)}
         program = written(self.model, {**self._numbers(), "dt": 1.0}, state[0], [], compared)
-        return program([*state, *self._extra(program, state, 1.0)])[0]
+        return self._run(program, state, state, 1.0)[0]
 
     def _numbers(self) -> dict[str, float]:
         return {name: float(value) for name, value in self.parameters.items() if not isinstance(value, Tensor)}
@@ -239,14 +242,7 @@ class CompiledNeuron(Neuron):
         """
         plan = self._plan(self.initial_state((1,), torch.zeros(1, dtype=torch.float64)), dt)
         shown = ", ".join(f"{name} [{unit}]" for name, unit in self.units.items() if name not in self.parameters)
-        lines = [f"# {shown}; dt = {dt:g} ms, method {self.method!r}"]
-        for name, program in (("integrate", plan.update), ("threshold", plan.threshold), ("reset", plan.reset)):
-            if program is not None:
-                lines += [
-                    f"def {name}({', '.join(program.reads)}):",
-                    *(f"    {line}" for line in program.lines or ("pass",)),
-                ]
-        return "\n".join(lines)
+        return f"# {shown}; dt = {dt:g} ms, method {self.method!r}\n{plan}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = dict(self.parameters)
@@ -261,17 +257,23 @@ class CompiledNeuron(Neuron):
 
     def _initial(self, name: str, shape: tuple[int, ...] = (1,), like: Tensor | None = None) -> Value:
         start = self.starts.get(name, self.model.starts.get(name, 0.0))
+        if name not in self.starts and like is not None:  # when a cell fired last is long ago
+            start = max(start, torch.finfo(like.dtype).min)
         stream = STARTING + self.model.variables.index(name)
-        return started(start, self.model.kinds.get(name), self.parameters, shape, like, stream)
+        return started(name, start, self.model.kinds.get(name), self.parameters, shape, like, stream)
 
     def _in_dtype(self, values: list[Tensor], state: Any) -> list[Tensor]:
         """Return new values of the variables in the dtype of the state; draws and counters of half are float32."""
         dtype, count = state[0].dtype, len(self.model.variables)
         return [*(value.to(dtype) for value in values[:count]), *values[count:]]
 
-    def _extra(self, program: Program, state: Any, dt: float) -> list[Any]:
-        """Return the inputs of a program beside the state: draws, the time, the index, parameters that are tensors."""
-        return [self._read(name, state, dt) for name in program.extra] if program.extra else []
+    def _run(self, program: Program, given: Sequence[Any], state: Any, dt: float) -> list[Tensor]:
+        """Run a program on what is given and its further inputs: draws, the time, the index, parameters as tensors."""
+        try:
+            return program([*given, *(self._read(name, state, dt) for name in program.extra)])
+        except RuntimeError:
+            require_cells(self, tuple(state[0].shape))
+            raise
 
     def _read(self, name: str, state: Any, dt: float) -> Any:
         if name in self.model.draws:
@@ -288,6 +290,7 @@ class CompiledNeuron(Neuron):
         key = (dt, like.dtype, like.device, state[-3] is None)
         cache: dict[Any, Plan] = self.__dict__.setdefault("_plans", {})
         if key not in cache:
+            require_cells(self, tuple(like.shape))
             known = self._numbers()
             swing = float(self.swing)
             shared = (*key, swing, *known.items())

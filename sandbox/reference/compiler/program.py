@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -33,3 +36,18 @@ class Program:
         for function, arguments in self.rows:
             append(function(*arguments(registers)))
         return [registers[i] for i in self.outputs]
+
+
+def fits(dtype: torch.dtype, value: Any) -> None:
+    """Raise ValueError for a number that overflows in the dtype of a step, which only float16 makes likely."""
+    top = torch.finfo(dtype).max
+    if dtype == torch.float16 and isinstance(value, float) and top < abs(value) < math.inf:
+        raise ValueError(
+            f"a constant of this model is {value:g} in house units, and {dtype} ends at {top:g}: use torch.bfloat16 or "
+            "torch.float32"
+        )
+
+
+def getter(indices: list[int]) -> Callable[..., Any]:
+    """Return a getter of a row's arguments, as a sequence."""
+    return itemgetter(slice(indices[0], indices[0] + 1)) if len(indices) == 1 else itemgetter(*indices)

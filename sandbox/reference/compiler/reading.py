@@ -52,6 +52,7 @@ def places(like: Tensor) -> dict[str, Any]:
 
 
 def started(
+    name: str,
     start: Value | str,
     kind: str | None,
     parameters: Mapping[str, Value],
@@ -59,12 +60,26 @@ def started(
     like: Tensor | None,
     stream: int,
 ) -> Value:
-    """Return initial values, of a variable of a kind; of text over constants, and perhaps `i`, `N` and draws."""
+    """Return initial values, of a variable of a kind; of text over constants, and perhaps `i`, `N` and draws.
+
+    Raises:
+        ValueError: for values of each cell where there are other cells.
+    """
     if isinstance(start, str):
         start = _evaluated(written(start), parameters, shape, like, stream)
     if kind is not None:
         start = as_kind(kind, torch.as_tensor(start, dtype=torch.float64))
-    return start.to(like) if isinstance(start, Tensor) and like is not None else start
+    if not isinstance(start, Tensor) or like is None:
+        return start
+    if any(
+        have != 1 and want not in (1, have)
+        for have, want in zip(start.shape[::-1], (*shape[::-1], *[1] * start.ndim), strict=False)
+    ):
+        raise ValueError(
+            f"initial {name} has values of shape {list(start.shape)}, and the cells {list(shape)}: give as many, a "
+            "number, or text over i"
+        )
+    return start.to(like)
 
 
 def _evaluated(
@@ -76,6 +91,28 @@ def _evaluated(
     key = torch.zeros((), dtype=torch.int64, device=every.device)
     drawn = {"rand_drawn": uniform(key, every, stream), "randn_drawn": normal(key, every, stream)}
     return formula({**parameters, **drawn, **places(every)})
+
+
+def require_cells(neuron: Any, shape: tuple[int, ...]) -> None:
+    """Raise ValueError for a constant or an initial value of more than one number that does not fit cells `[...]`.
+
+    A single cell fits all: of it programs are written, and a step gives it the shape of the constants.
+    """
+    if math.prod(shape) == 1:
+        return
+    for name, value in (*neuron.parameters.items(), *neuron.starts.items()):
+        if not isinstance(value, Tensor) or value.numel() == 1:
+            continue
+        try:
+            fits = torch.broadcast_shapes(value.shape, shape) == shape
+        except RuntimeError:
+            fits = False
+        if not fits:
+            what = f"initial {name}" if name in neuron.starts else name
+            raise ValueError(
+                f"{what} has a value for each of {value.shape[-1]} cells, in shape {tuple(value.shape)}, and there are "
+                f"{shape[-1]}, in shape {shape}: give one number, or one for each cell"
+            )
 
 
 def as_kind(kind: str, value: Tensor) -> Tensor:

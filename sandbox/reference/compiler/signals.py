@@ -39,7 +39,15 @@ class Signal:
         def read(t: Tensor, i: Tensor | None = None) -> Tensor:
             step = torch.trunc(torch.round(torch.as_tensor(t) / piece) / parts).clamp(0, len(values) - 1).long()
             here = values.to(step.device)
-            return here[step] if i is None else here[step, i.long()].to(i.dtype)
+            if i is None:
+                return here[step]
+            try:
+                return here[step, i.long()].to(i.dtype)
+            except IndexError:
+                raise ValueError(
+                    f"a TimedArray of {values.shape[1]} columns is read for cell {int(i.max())}: give it a column for "
+                    f"each cell, or read another one, as in I(t, i % {values.shape[1]})"
+                ) from None
 
         read.__name__ = "stored"
         return read

@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from operator import add, itemgetter, sub
+from operator import add, sub
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sandbox.reference.compiler.algebra import Algebra
+from sandbox.reference.compiler.divided import divided
 from sandbox.reference.compiler.functions import FUNCTIONS, PLAIN, counted, power
 from sandbox.reference.compiler.node import Node
-from sandbox.reference.compiler.program import Program, Register
+from sandbox.reference.compiler.program import Program, Register, fits, getter
 
 Operand = Any  # a float, known now, or a Register
 HUGE = 1e30  # a variable that overflowed is clamped here before the reset: infinity times zero is NaN
 TINY = 4e-16  # tolerance for two weights that sum to one
 MIRRORED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq", "ne": "ne"}
+TENSORS = {"counted": counted, "divided": divided}  # functions of tensors alone
 SIGNS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "&", "or": "|"}
 
 
@@ -49,7 +51,7 @@ class Writer:
         def place(register: Register) -> int:
             return offsets[register.kind] + register.at
 
-        rows = tuple((f, _getter([place(argument) for argument in arguments])) for f, arguments in self.rows)
+        rows = tuple((f, getter([place(argument) for argument in arguments])) for f, arguments in self.rows)
         shown = [(name, self._text(register)) for name, register in found]
         lines = (*self.lines, *(f"{name} = {text}" for name, text in shown if name != text))
         where = tuple(place(register) for _, register in found)
@@ -103,6 +105,7 @@ class Writer:
     def _register(self, value: Operand) -> Register:
         if isinstance(value, Register):
             return value
+        fits(self.like.dtype, value)
         self.constants.append(value)
         return Register("constant", len(self.constants) - 1)
 
@@ -138,10 +141,9 @@ class Writer:
         values = [self.value(arg) for arg in node.args]
         if name in ("largest", "smallest"):
             first, *others = (self._tensor(value) for value in values)
+            pair = torch.maximum if name == "largest" else torch.minimum
             for other in others:
-                first = self._row(
-                    torch.maximum if name == "largest" else torch.minimum, name + "({}, {})", first, other
-                )
+                first = self._row(pair, name + "({}, {})", first, other)
             return first
         if name in MIRRORED:
             if not isinstance(values[0], Register):
@@ -154,7 +156,8 @@ class Writer:
         if name in ("mix", "mix_bounded"):
             x, value, fired = (self._tensor(value) for value in values)
             if name == "mix_bounded":
-                x = self._row(partial(torch.clamp, min=-HUGE, max=HUGE), f"torch.clamp({{}}, {-HUGE!r}, {HUGE!r})", x)
+                top = min(HUGE, torch.finfo(self.like.dtype).max)
+                x = self._row(partial(torch.clamp, min=-top, max=top), f"torch.clamp({{}}, {-top!r}, {top!r})", x)
             return self._row(torch.lerp, "torch.lerp({}, {}, {})", x, value, fired)
         special: dict[str, tuple[Callable[..., Tensor], str]] = {
             "not": (torch.logical_not, "~{}"),
@@ -165,11 +168,11 @@ class Writer:
             "plus": (add, "{} + {}"),
             "minus": (sub, "{} - {}"),
         }
-        if name == "counted":
-            return self._row(counted, "counted({}, {})", *map(self._tensor, values))
+        places = ", ".join(["{}"] * len(values))
+        if name in TENSORS:
+            return self._row(TENSORS[name], f"{name}({places})", *map(self._tensor, values))
         if name in special:
             return self._row(*special[name], *values)
-        places = ", ".join(["{}"] * len(values))
         if name in self.algebra.brought:
             brought = self.algebra.brought[name].at(self.known["dt"])
             return self._row(_cast(brought, self.like.dtype), f"{name}({places})", *map(self._tensor, values))
@@ -226,6 +229,7 @@ class Writer:
         return self._row(torch.mul, "{} * {}", squared, value) if exponent % 2 else squared
 
     def _scaled(self, value: Register, by: Operand) -> Register:
+        fits(self.like.dtype, by)
         if by == 1.0:
             return value
         return self._row(torch.neg, "-{}", value) if by == -1.0 else self._row(torch.mul, "{} * {}", value, by)
@@ -264,6 +268,7 @@ class Writer:
                 if len(above) == len(below) == 1:
                     return self._row(partial(torch.addcdiv, value=coefficient), text + "{} / {}", total, *above, *below)
         value = self.value(term)
+        fits(self.like.dtype, coefficient)
         if not isinstance(value, Register):
             return self._row(torch.add, "{} + {}", total, self._tensor(value * coefficient))
         if isinstance(coefficient, Register):
@@ -293,8 +298,3 @@ class Writer:
 def _cast(function: Callable[..., Tensor], dtype: torch.dtype) -> Callable[..., Tensor]:
     """Return a function whose result has a dtype."""
     return lambda *values: function(*values).to(dtype)
-
-
-def _getter(indices: list[int]) -> Callable[..., Any]:
-    """Return a getter of a row's arguments, as a sequence."""
-    return itemgetter(slice(indices[0], indices[0] + 1)) if len(indices) == 1 else itemgetter(*indices)

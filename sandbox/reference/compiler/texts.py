@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sandbox.reference.compiler import effort, grammar, updater
 from sandbox.reference.compiler.drive import Drive, by_cell, drive_of, unlinked
 from sandbox.reference.compiler.given import Given, behind, freed
+from sandbox.reference.compiler.maker import held_over
 from sandbox.reference.compiler.methods import chosen
+from sandbox.reference.compiler.names import untaken
 from sandbox.reference.compiler.units import in_house
-from sandbox.reference.compiler.written import Expression
+from sandbox.reference.compiler.written import Equation, Expression
 from sandbox.reference.need import brian2
+
+CURRENT = {"current": "current_"}  # in models whose input has another name
 
 
 def plain(text: str | None) -> str | None:
@@ -47,6 +51,10 @@ def read(held: Given, driven: tuple[Any, ...]) -> tuple[updater.Text, Given, Dri
     refractory = _duration(held.refractory)
     given = (threshold, reset, refractory, *(part for event in events for part in event[1:]))
     lines, texts = freed(lines, given, {*held.namespace, *drive.given})
+    if not drive.several and "current" not in drive.units:  # by which Brian2 calls the only input
+        lines, texts = [line.renamed(CURRENT) for line in lines], [each and each.renamed(CURRENT) for each in texts]
+        drive = drive._replace(jumps={name: CURRENT.get(into, into) for name, into in drive.jumps.items()})
+        held = held._replace(namespace=_renamed(held.namespace), initial=_renamed(held.initial))
     threshold, reset, refractory, *parts = texts
     events = [
         updater.Event(event.name, *of)
@@ -57,6 +65,30 @@ def read(held: Given, driven: tuple[Any, ...]) -> tuple[updater.Text, Given, Dri
         initial={behind(name): value for name, value in held.initial.items()},
     )
     return updater.Text(lines, threshold, reset, refractory, tuple(events)), held, drive
+
+
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {CURRENT.get(name, name): value for name, value in values.items()}
+
+
+def inhabited(text: updater.Text, inputs: Sequence[str], taken: Iterable[str]) -> updater.Text:
+    """Return a model with a variable, which stays at 0, if it has none: a state without any would have no shape."""
+    kept = any(line.name not in inputs and (line.kind != "subexpression" or held_over(line)) for line in text.lines)
+    if kept:
+        return text
+    name = untaken("idle", {*taken, *inputs, *(line.name for line in text.lines)})
+    return text._replace(lines=[*text.lines, Equation("parameter", name, None, "1", ())])
+
+
+def alive(text: updater.Text) -> updater.Text:
+    """Return a model without subexpressions that nothing reads: no run shows them, and their constants do nothing."""
+    lines = list(text.lines)
+    while True:
+        read = updater.mentioned(text._replace(lines=lines))
+        kept = [line for line in lines if line.kind != "subexpression" or held_over(line) or line.name in read]
+        if len(kept) == len(lines):
+            return text._replace(lines=lines)
+        lines = kept
 
 
 def _event(name: Any, given: Any) -> updater.Event:

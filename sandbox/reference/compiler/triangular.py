@@ -90,7 +90,8 @@ def _paths(i: int, j: int, matrix: Any) -> Iterator[tuple[int, ...]]:
 def _difference(rates: tuple[Any, ...], dt: Any) -> Any:
     """Return the divided difference of `exp(rate dt)` over rates, of which equal ones stand side by side.
 
-    Of two rates, `dt exp(larger dt) exprel(-|difference| dt)` has its limit where their values are equal, too.
+    Of two rates, `dt exp(larger dt) exprel(-|difference| dt)` has its limit where their values are equal, too; of
+    more, `divided` has.
     """
     import sympy
 
@@ -98,10 +99,10 @@ def _difference(rates: tuple[Any, ...], dt: Any) -> Any:
         apart = sympy.Abs(rates[0] - rates[1])
         larger = (rates[0] + rates[1] + apart) / 2
         return dt * sympy.exp(larger * dt) * sympy.Function("exprel")(-apart * dt)
+    count = len(rates) - 1
     if rates[0] == rates[-1]:
-        count = len(rates) - 1
         return dt**count / sympy.factorial(count) * sympy.exp(rates[0] * dt)
-    return (_difference(rates[1:], dt) - _difference(rates[:-1], dt)) / (rates[-1] - rates[0])
+    return dt**count * sympy.Function("divided")(*(rate * dt for rate in rates))
 
 
 def exact(equations: Any, variables: Mapping[str, Any], method_options: Any = None) -> str:

@@ -16,10 +16,11 @@ from sandbox.reference.brian import run_brian2
 from sandbox.reference.conformance.evidence import Evidence, Raster, Trace
 from sandbox.reference.conformance.fact_checks import fact_checks
 from sandbox.reference.conformance.facts import facts_of
-from sandbox.reference.conformance.report import Check, ConformanceReport, skipped, within
+from sandbox.reference.conformance.report import Check, ConformanceReport, report_of, skipped, within
 from sandbox.reference.conformance.same_scheme import chaotic, largest_shift, raster, rates, traces
 from sandbox.reference.conformance.seen import Facts
 from sandbox.reference.conformance.stepping import Response, Step, respond, stepper
+from sandbox.reference.conformance.stimuli import BOTH_SIGNS
 from sandbox.reference.conformance.trial import Trial, first_step
 from sandbox.reference.formulas import FORMULAS
 from sandbox.simulation import Trajectory
@@ -78,19 +79,8 @@ def step_report(
         checks.append(
             Check("spikes under the stimuli", TIER, 0.0, None, False, "no cell fired: give a longer duration")
         )
-    return ConformanceReport(
-        neuron,
-        dt,
-        len(currents) * dt,
-        trial.cells,
-        stimuli,
-        allowed,
-        tuple(checks),
-        time.perf_counter() - began,
-        evidence=evidence,
-        cell=cell or getattr(step, "__name__", type(step).__name__),
-        **numbers,
-    )
+    name = cell or getattr(step, "__name__", type(step).__name__)
+    return report_of(neuron, currents, dt, stimuli, allowed, checks, began, evidence=evidence, cell=name, **numbers)
 
 
 def truth_of(neuron: Cell, currents: Tensor, dt: float, before: bool = False) -> Truth:
@@ -167,22 +157,27 @@ def _compared(
         wild = chaotic(trial, allowed, late)
         first, cut = torch.where(wild, late, first), cut | wild
     judged = ~cut | (torch.arange(len(wrong))[:, None] < first)
+    lost = wrong & judged
+    blocks = dict(trial.blocks())
+    signed = blocks.pop(BOTH_SIGNS, slice(0, 0))
+    mild = torch.ones(wrong.shape[1], dtype=torch.bool)
+    mild[signed] = False
     checks = []
     if off is None:
         checks.append(skipped(name, TIER, "the step returns no membrane"))
     else:
-        worst = float(torch.where(judged, off, 0.0).max())
+        worst = float(torch.where(judged & mild, off, 0.0).max())
         checks.append(within(f"{name}, {slot}", TIER, worst, allowed, why))
-    differing = int((wrong & judged).sum())
     if neuron.spiking:
-        where = [
-            f"{int((wrong & judged)[:, of].sum())} under {stimulus!r}"
-            for stimulus, of in trial.blocks()
-            if (wrong & judged)[:, of].any()
-        ]
+        where = [f"{int(lost[:, of].sum())} under {each!r}" for each, of in blocks.items() if lost[:, of].any()]
         reference = "Brian2" if neuron.equations else "the formula"
-        count = ", ".join(where) or f"of {int((wanted > 0).sum())} in {reference}"
-        checks.append(within("spikes at another step", TIER, differing, 0, count))
+        count = ", ".join(where) or f"of {int((wanted > 0)[:, mild].sum())} in {reference}"
+        checks.append(within("spikes at another step", TIER, int((lost & mild).sum()), 0, count))
+    if BOTH_SIGNS in trial.stimuli:
+        strong = slice(None), signed
+        apart = None if off is None else torch.where(judged, off, 0.0)[strong]
+        v = None if theirs.v is None else theirs.v[strong]
+        checks.append(_both_signs(trial.currents[strong], v, want[strong], apart, int(lost[strong].sum()), allowed))
     if cut.any():
         share = float(cut.double().mean())
         reason = "compared up to a spike within rounding of the threshold, or up to where roundings grow"
@@ -196,7 +191,7 @@ def _compared(
             "differences": {} if off is None else {name: float(torch.where(judged, off * scale, 0.0).max())},
             "spikes": int(wanted.sum()),
             "spikes_ours": int(spikes.sum()),
-            "spikes_differing": differing,
+            "spikes_differing": int(lost.sum()),
             "largest_shift": largest_shift((wanted > 0) * judged, (spikes > 0) * judged) if neuron.spiking else 0,
             "fi_curve": rates(trial, wanted, spikes) if neuron.spiking else (),
         },
@@ -217,6 +212,23 @@ def _membrane(theirs: Response, truth: Truth, found: Facts, scale: Tensor) -> tu
     if slot not in sides:
         slot = min(sides, key=lambda each: float(off[each].nan_to_num(torch.inf).mean()))
     return off[slot], sides[slot], slot
+
+
+def _both_signs(
+    currents: Tensor, v: Tensor | None, want: Tensor, apart: Tensor | None, differing: int, allowed: float
+) -> Check:
+    """Check a cell under strong currents of both signs, which a bound on its current or its membrane would change."""
+    told = f"{_ends(currents)} nA; {differing} spikes at another step"
+    if v is None or apart is None:
+        return within(BOTH_SIGNS, TIER, differing, 0, f"currents of {told}")
+    worst = float(apart.max())
+    passed = worst <= allowed and not differing
+    seen = f"the membrane of the cell {_ends(v)} mV" + ("" if passed else f"; of the equation {_ends(want)} mV")
+    return Check(BOTH_SIGNS, TIER, worst, allowed, passed, f"currents of {told}; {seen}")
+
+
+def _ends(values: Tensor) -> str:
+    return f"{float(values.min()):.3g} to {float(values.max()):.3g}"
 
 
 def _at_first(values: Tensor, first: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sandbox.neurons.cell import Cell
-from sandbox.reference.conformance.report import Check, ConformanceReport, skipped, within
+from sandbox.reference.conformance.report import Check, ConformanceReport, report_of, skipped, within
 from sandbox.reference.formulas import FORMULAS
 from sandbox.simulation import scan, simulate
 
@@ -76,15 +76,14 @@ def formula_report(
         checks.append(Check("spikes under the stimuli", FORMULA, float(count), None, count > 0, why))
     reason = f"{type(cell).__name__} has no equations"
     checks += [skipped(tier, tier, reason) for tier in tiers if tier not in (FORMULA, "float32")]
-    return ConformanceReport(
+    return report_of(
         cell,
+        x,
         dt,
-        len(x) * dt,
-        x.shape[1] if given else cells,
         ("currents",) if given else STIMULI,
         tolerance,
-        tuple(checks),
-        time.perf_counter() - began,
+        checks,
+        began,
         differences={"v": apart},
         spikes=int(shown.sum()),
         spikes_ours=int(ours.spikes.sum()),

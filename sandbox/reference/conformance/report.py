@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor
 
 from sandbox.neurons.cell import Cell
 from sandbox.reference.conformance.evidence import Evidence
@@ -132,9 +135,17 @@ class ConformanceReport:
             self.evidence, self.neuron.units[getattr(self.neuron, "membrane", "v")], self.tolerance
         )
 
+    def __repr__(self) -> str:
+        failed = [check.name for check in self.checks if check.passed is False]
+        named = f"cell={self.cell!r}, " if self.cell else ""
+        return (
+            f"{type(self).__name__}(neuron={brief(self.neuron)}, {named}tiers={self.tiers}, passed={self.passed}, "
+            f"checks={len(self.checks)}, failed={failed})"
+        )
+
     def __str__(self) -> str:
         rows = [
-            f"{self.cell} as {self.neuron}" if self.cell else f"{self.neuron}",
+            f"{self.cell} as {brief(self.neuron)}" if self.cell else brief(self.neuron),
             f"  {self.cells} cells, {self.duration:g} ms at dt = {self.dt:g} ms, {self._scheme}"
             f"stimuli: {', '.join(self.stimuli)}",
         ]
@@ -167,6 +178,51 @@ class ConformanceReport:
     def _scheme(self) -> str:
         method = getattr(self.neuron, "method", None)
         return "" if method is None else f"scheme '{method}', "
+
+
+def report_of(
+    neuron: Cell,
+    currents: Tensor,
+    dt: float,
+    stimuli: tuple[str, ...],
+    tolerance: float,
+    checks: Iterable[Check],
+    began: float,
+    **numbers: Any,
+) -> ConformanceReport:
+    """Return the report of a validation that began at a time of `time.perf_counter`.
+
+    Args:
+        neuron: as it was given.
+        currents: `[T, N, ...]` [nA], the columns of each stimulus side by side.
+        dt: time step [ms].
+        stimuli: their names.
+        tolerance: of membranes.
+        checks: all that were made.
+        began: when [s].
+        **numbers: further fields of `ConformanceReport`.
+    """
+    steps, columns = currents.shape[:2]
+    cells, seconds = columns // len(stimuli), time.perf_counter() - began
+    return ConformanceReport(neuron, dt, steps * dt, cells, stimuli, tolerance, tuple(checks), seconds, **numbers)
+
+
+def brief(neuron: Cell) -> str:
+    """Return a neuron as it is written, and of values that differ by cell the smallest and the largest.
+
+    >>> import torch
+    >>> from sandbox import LIF
+    >>> brief(LIF(tau_mem=torch.linspace(5.0, 30.0, 6)))[:39]
+    'LIF(tau_mem=[5 to 30, 6 values], r=1.0,'
+    """
+    parts = ", ".join(f"{f.name}={_brief(getattr(neuron, f.name))}" for f in fields(neuron) if f.repr)
+    return f"{type(neuron).__qualname__}({parts})"
+
+
+def _brief(value: Any) -> str:
+    if not isinstance(value, Tensor) or value.numel() < 2:
+        return repr(value)
+    return f"[{float(value.min()):g} to {float(value.max()):g}, {value.numel()} values]"
 
 
 def short(value: float | None) -> str:

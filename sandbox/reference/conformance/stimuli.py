@@ -1,4 +1,4 @@
-"""The stimuli of a validation: silence, a step, a ramp, noise, a sine wave, and saturation."""
+"""The stimuli of a validation: silence, a step, a ramp, noise, a sine wave, saturation, and currents of both signs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 from sandbox.neurons.base import Neuron, smallest
+from sandbox.neurons.stepping import rest
 from sandbox.reference.brian import jumps
 
 Maker = Callable[[Neuron, int, int, float, int], Tensor]
+BOTH_SIGNS = "both signs"  # the stimulus of `step=` alone, which has a check of its own
+SIZES = (100.0, 30.0, 10.0, 3.0)  # rheobases of the largest current of both signs: the first that a scheme survives
+PULSES = 20  # of both signs, in the time of a stimulus
 
 
 def noisy_currents(neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 0) -> Tensor:
@@ -69,6 +73,32 @@ def saturating(neuron: Neuron, cells: int, steps: int, dt: float, seed: int) -> 
     return much * rheobase(neuron) * torch.linspace(1, 3, cells, dtype=torch.float64).expand(steps, cells)
 
 
+def alternating(neuron: Neuron, cells: int, steps: int, dt: float, seed: int) -> Tensor:
+    """Change sign twenty times, each time to another size, from one rheobase to a hundred; negative at first.
+
+    The sizes are drawn, their logarithms evenly, and so are no simple fractions of one another; each cell has its own.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    held = max(steps // PULSES, 1)
+    many = -(-steps // held)
+    exponents = torch.rand(many, cells, generator=rng, dtype=torch.float64)
+    signs = 1.0 - 2.0 * (torch.arange(many)[:, None] % 2 == 0)
+    by = rheobase(neuron) * signs
+
+    def pulses(most: float) -> Tensor:
+        return (by * most**exponents).repeat_interleave(held, 0)[:steps]
+
+    return next((pulses(most) for most in SIZES if _finite(neuron, pulses(most), dt)), pulses(SIZES[-1]))
+
+
+def _finite(neuron: Neuron, currents: Tensor, dt: float) -> bool:
+    """Return whether the membrane stays a number; Euler steps of some equations do not under strong currents."""
+    currents = currents * dt if jumps(neuron) else currents
+    with torch.no_grad():
+        (_, above), _ = neuron.respond(currents, rest(neuron, currents), dt, (), True)
+    return bool(torch.isfinite(above).all())
+
+
 STIMULI: dict[str, Maker] = {
     "step": stepped,
     "ramp": ramp,
@@ -87,6 +117,19 @@ def all_currents(neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 
     torch.Size([10, 18])
     """
     return torch.cat([given(make, neuron, cells, steps, dt, seed) for make in STIMULI.values()], 1)
+
+
+STEP_STIMULI: dict[str, Maker] = {**STIMULI, BOTH_SIGNS: alternating}  # of a step, which may be clamped
+
+
+def step_currents(neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 0) -> Tensor:
+    """Return every stimulus of `step=` side by side, `[steps, len(STEP_STIMULI) * cells]` [nA].
+
+    >>> from sandbox import LIF
+    >>> step_currents(LIF(), cells=3, steps=10, dt=0.1).shape
+    torch.Size([10, 21])
+    """
+    return torch.cat([given(make, neuron, cells, steps, dt, seed) for make in STEP_STIMULI.values()], 1)
 
 
 def given(make: Maker, neuron: Neuron, cells: int, steps: int, dt: float, seed: int = 0) -> Tensor:

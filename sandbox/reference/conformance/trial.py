@@ -56,13 +56,14 @@ class Trial:
         with torch.no_grad():
             return simulate(cast(self.neuron, dtype), self.currents.to(dtype), self.dt, self.record)
 
-    def disturbed(self, by: float) -> Trajectory:
+    def disturbed(self, by: float, seed: int = 0) -> Trajectory:
         """Run in float64, with the membrane changed after every step by a fraction `by` of itself or of a swing.
 
-        This acts as rounding does. A single nudge at the beginning would be forgotten by a cell that rests for a while.
+        The signs of the changes are drawn. This acts as rounding does; a single nudge at the beginning would be
+        forgotten by a cell that rests for a while.
         """
         swing = abs(float(torch.as_tensor(self.neuron.swing).detach().max()))
-        rng = torch.Generator().manual_seed(0)
+        rng = torch.Generator().manual_seed(seed)
 
         def step(current: Tensor, state: Any) -> tuple[tuple[Tensor, ...], Any]:
             spikes, state = self.neuron.step(current, state, self.dt)

@@ -17,9 +17,9 @@ from sandbox.neurons.cell import Cell, variables
 from sandbox.reference.conformance.alike import first, tiled
 from sandbox.reference.conformance.evidence import Evidence
 from sandbox.reference.conformance.formula import FORMULA, formula_report
-from sandbox.reference.conformance.report import Check, ConformanceReport
+from sandbox.reference.conformance.report import Check, ConformanceReport, report_of
 from sandbox.reference.conformance.stepping import Step
-from sandbox.reference.conformance.stimuli import STIMULI, all_currents
+from sandbox.reference.conformance.stimuli import STEP_STIMULI, STIMULI, all_currents, step_currents
 from sandbox.reference.conformance.trial import Trial
 from sandbox.simulation import check_currents
 
@@ -59,10 +59,12 @@ def validate(
                       against the formula in NumPy and float64, single steps against the whole sequence
 
         step          of `step=` alone, in place of all others: values and spikes against the equation in Brian2 (or its
-                      formula), and what is seen from outside: input and decay, threshold at equality, the reset and
-                      when it acts, the refractory period, spikes in a step; checks that do not apply are named
+                      formula), the same under strong currents of both signs, and what is seen from outside: input and
+                      decay, threshold at equality, the reset and when it acts, the refractory period, spikes in a
+                      step; checks that do not apply are named
 
-    The same stored currents drive both sides: a step, a ramp, noise, a sine wave, silence and saturation. A cell in
+    The same stored currents drive both sides: a step, a ramp, noise, a sine wave, silence and saturation; for `step=`
+    also currents that change sign, up to 100 rheobases, or as strong as the scheme of the equation survives. A cell in
     which perturbations of 1e-12 outgrow the tolerance is chaotic; it is compared up to its first divergence, and the
     report counts it. The limit tier chooses its own currents and times.
 
@@ -131,7 +133,7 @@ def validate(
         if currents is not None:
             check_currents(neuron, currents, dt)
         return formula_report(neuron, currents, dt, cells, seed, tolerance, tuple(tiers or ()), asked_for)
-    tiers = [tier for tier in asked if tier != FORMULA]
+    tiers, asked_about = [tier for tier in asked if tier != FORMULA], neuron
     if currents is None:
         stimuli, currents = tuple(STIMULI), all_currents(neuron, cells, max(round(duration / dt), 1), dt, seed)
         neuron = tiled(neuron, cells, len(stimuli))
@@ -151,18 +153,7 @@ def validate(
         checks, facts = _run(trial, tiers, tolerance, evidence)
     if neuron.spiking and stimuli != GIVEN and set(tiers) & {"same_scheme", "float32"}:
         checks.append(fired(trial))
-    return ConformanceReport(
-        neuron,
-        dt,
-        len(currents) * dt,
-        trial.cells,
-        stimuli,
-        tolerance,
-        tuple(checks),
-        time.perf_counter() - began,
-        evidence=evidence,
-        **facts,
-    )
+    return report_of(asked_about, currents, dt, stimuli, tolerance, checks, began, evidence=evidence, **facts)
 
 
 def _other(
@@ -189,9 +180,9 @@ def _other(
             "the cell as step="
         )
     admit_equation(neuron)
-    stimuli = tuple(STIMULI) if currents is None else GIVEN
+    stimuli = tuple(STEP_STIMULI) if currents is None else GIVEN
     if currents is None:
-        currents = all_currents(neuron, cells, max(round(duration / dt), 1), dt, seed)
+        currents = step_currents(neuron, cells, max(round(duration / dt), 1), dt, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about a coarse dt, at which both sides step alike
         check_currents(neuron, currents, dt)

@@ -117,14 +117,20 @@ def naive_alpha(cell: Any, dt: float) -> Cell:
 
 
 LATE = "v_reset = threshold (1 - 1 / beta) where the threshold is subtracted a step late"
+TWICE = (
+    "subtraction with reset_delay=False is that of the equation while it takes the membrane below the threshold; "
+    "behind a step that leaves it above, the cell fires at twice the threshold, which no equation here does"
+)
 CLASSES = {
-    "Leaky": Mapping(step_of, leaky, naive_leaky, f"tau_mem = -dt / ln beta, r = 1 / (1 - beta), strict; {LATE}"),
+    "Leaky": Mapping(
+        step_of, leaky, naive_leaky, f"tau_mem = -dt / ln beta, r = 1 / (1 - beta), strict; {LATE}; {TWICE}"
+    ),
     "Synaptic": Mapping(
         step_of,
         synaptic,
         naive_synaptic,
         f"tau_mem = dt / (1 - beta), tau_syn = dt / (1 - alpha), r = 1 / ((1 - alpha) (1 - beta)), strict; {LATE}; "
-        "reset to zero a step late: t_refractory = 2 dt",
+        f"reset to zero a step late: t_refractory = 2 dt; {TWICE}",
     ),
     "Alpha": Mapping(
         step_of,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import rules
-from sandbox import build
+from sandbox import build, scan
 from sandbox.kernels import using
 from sandbox.kernels.launch.registered import STRUCTURES
 from sandbox.neurons import LeakyIntegrator
@@ -51,3 +51,22 @@ def test_it_trains_along_the_same_curve(rng):
     assert STRUCTURES
     assert curves[0][-1] < curves[0][0]
     assert curves[1] == pytest.approx(curves[0], rel=1e-8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [(5.0, 5.0, 5.0), (5.0, 5.0, 8.0), (5.0, 5.001, 80.0)])
+def test_exact_steps_of_close_rates_have_the_same_derivatives(times, rng):
+    """Time constants that are learned, in float64, where both round in other orders."""
+    from sandbox.reference import from_brian2
+
+    names = ("tau_g", "tau_v", "tau_w")
+    text = "dg/dt = (current/nA - g)/tau_g : 1\ndv/dt = (g - v)/tau_v : 1\ndw/dt = (v - w)/tau_w : 1"
+    cell = from_brian2(text, "w > 0.1", "w = 0", method="exact", namespace=dict.fromkeys(names, "5*ms"))
+    x, found = torch.rand(60, 2, 3, generator=rng, dtype=torch.float64), []
+    for mode in ("plain", "numba"):
+        values = [torch.full((3,), value, dtype=torch.float64, requires_grad=True) for value in times]
+        with using(mode):
+            spikes = scan(cell.with_parameters(**dict(zip(names, values, strict=True))), x, dt=0.5)[0]
+        found.append(torch.stack([spikes.detach().sum((0, 1)), *torch.autograd.grad(spikes.sum(), values)]))
+    assert found[0][0, 0] > 0
+    torch.testing.assert_close(found[1], found[0], rtol=1e-11, atol=1e-11)

@@ -19,6 +19,9 @@ ATOMS = ["v", "w", "a", "tau", "current", "1", "2.5", "1e3", "10*mV", "5*ms", "x
 CALLS = ["f", "exp", "sin", "log", "sqrt", "clip", "int", "exprel", "rand", "open", "eval", "__import__", "abs"]
 OPERATORS = ["+", "-", "*", "/", "**", "//", "%", "<", "==", " and ", " or ", "@", "<<", "."]
 JUNK = ["'s'", "[v]", "{v}", "lambda: v", "v.real", "v[0]", ":=", "\x00", "µ", "#", "(", ")", ";", "\n", ":", "9**9**9"]
+JUMPS: list[Any] = [None, "v", "w", {"x": "v"}, {"I": "w", "step": "v"}, {"__import__": "v"}, {3: "v"}]
+INPUTS: list[Any] = [None, ("I",), {"I": "1", "x": "1"}, {"a": "1", "I": "open()"}, ("step", "a"), "x", 3, ["v"], []]
+DRIVEN = [(inputs, jumps) for inputs in INPUTS for jumps in JUMPS]
 MODELS = [str(neuron.equations) for neuron in IN_BRIAN2.values()]
 
 
@@ -55,12 +58,20 @@ def model(rng: random.Random) -> str:
     return text
 
 
+def _read(held: Given, driven: tuple[Any, ...], arities: dict[str, int]) -> Any:
+    """Read a model that may call functions that were handed over."""
+    with grammar.calling(arities):
+        return read(held, driven)
+
+
 def front(count: int, seed: int) -> int:
     """Pass so many models through everything that comes before Brian2; return how many were accepted."""
     rng, accepted = random.Random(seed), 0
     for number in range(count):
         held = Given(model(rng), expression(rng, 2), f"v = {expression(rng, 2)}", None, None, {}, {}, {})
-        accepted += watched(lambda g=held: read(g, ("current", "1", None, None)), (seed, number))
+        driven = ("current", "1", *(rng.choice(DRIVEN) if rng.random() < 0.5 else (None, None)))
+        arities = rng.choice([{}, {"f": 1}])
+        accepted += watched(lambda g=held, d=driven, a=arities: _read(g, d, a), (seed, number))
     return accepted
 
 

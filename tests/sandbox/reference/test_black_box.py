@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from sandbox import ALIF, LIF, AdEx, AlphaLIF, CobaLIF, CubaLIF, LeakyIntegrator, from_brian2, validate
-from sandbox.neurons import IF, EulerCubaLIF, Izhikevich, MultiLIF
+from sandbox.neurons import IF, EulerCubaLIF, Izhikevich, MorrisLecar, MultiLIF
 from sandbox.reference.conformance.black_box import tolerance_of
 from sandbox.reference.conformance.stepping import stepper
+from sandbox.reference.conformance.stimuli import alternating, rheobase
 from tests.sandbox.reference.other_cells import DT, TAU, cell, overflowing, remembering
 
 NEURON = LIF(tau_mem=TAU)
@@ -155,7 +156,7 @@ def test_a_cell_without_a_membrane_is_judged_by_its_spikes():
     assert report.passed
     found = verdicts(report)
     assert [name for name, verdict in found.items() if verdict == "ok"] == [
-        *("begins at rest", "values that are not finite", "spikes at another step", "spikes per step")
+        *("begins at rest", "values that are not finite", "spikes at another step", "both signs", "spikes per step")
     ]
     assert reason(report, "v") == "the step returns no membrane"
     assert "the step returns no membrane" in reason(report, "threshold at equality")
@@ -263,3 +264,70 @@ def test_currents_of_ones_own():
     assert report.passed
     assert report.stimuli == ("currents",)
     assert not validate(NEURON, currents, step=cell(gain=0.1), dt=DT).passed
+
+
+CLAMPS = {
+    "membrane": ({"low": -5.0}, {}),
+    "far down": ({"low": -60.0}, {}),
+    "current": ({}, {"min": 0.0}),
+    "small current": ({}, {"min": -20.0}),
+    "large current": ({}, {"max": 60.0}),
+}
+
+
+def clamped(low=None, **current_bounds):
+    """The right cell, whose membrane or current is kept within bounds."""
+    inner = cell()
+
+    def step(current, state):
+        spikes, v, (_, *rest) = inner(current.clamp(**current_bounds) if current_bounds else current, state)
+        v = v if low is None else v.clamp(min=low)
+        return spikes, v, (v, *rest)
+
+    return step
+
+
+@pytest.mark.parametrize("clamp", CLAMPS)
+def test_a_clamp_shows_under_currents_of_both_signs(clamp):
+    low, bounds = CLAMPS[clamp]
+    found = verdicts(check(clamped(**low, **bounds)))
+    assert found["both signs"] == "FAIL"
+    if clamp not in ("current", "large current"):  # others are so weak, or so strong, that noise and saturation show it
+        assert {name for name, verdict in found.items() if verdict == "FAIL"} == {"both signs"}
+
+
+def test_a_clamp_is_named_with_the_membranes_of_both():
+    said = reason(check(clamped(low=-5.0)), "both signs")
+    assert re.search(r"currents of -\d.* to \d.* nA; \d+ spikes .* of the cell -5 to .* of the equation -\d\d", said), (
+        said
+    )
+
+
+def test_a_clamp_without_a_membrane_shows_in_the_spikes():
+    inner = clamped(low=-5.0)
+
+    def step(current, state):
+        spikes, _, state = inner(current, state)
+        return spikes, state
+
+    assert verdicts(check(step))["both signs"] == "FAIL"
+
+
+def test_an_equation_with_a_clamp_is_not_refused_for_it():
+    recipe = {"threshold": "v > 1*mV", "reset": "v = 0*mV", "method": "exponential_euler"}
+    claim = from_brian2("dv/dt = (clip(current, 0*nA, 20*nA)*(1*Mohm) - v) / (10*ms) : volt", **recipe)
+    report = check(cell(strict=True), claim)
+    assert "both signs" in [each.name for each in report.checks if each.passed is False]
+    inner = cell(strict=True)
+    report = check(lambda current, state: inner(current.clamp(0, 20), state), claim)
+    assert report.passed, str(report)
+
+
+def test_currents_of_both_signs_are_ones_that_the_scheme_survives():
+    strong, weak = (
+        alternating(neuron, 4, 200, dt, 0) / rheobase(neuron) for neuron, dt in ((NEURON, DT), (MorrisLecar(), 0.1))
+    )
+    assert 30 < strong.max() < 100
+    assert -100 < strong.min() < -30
+    assert weak.abs().max() < 30
+    assert check(stepper(MorrisLecar(), 0.1), MorrisLecar(), dt=0.1, duration=20.0).passed

@@ -24,7 +24,7 @@ def check(step, neuron=NEURON, **more):
         (lambda current, state: (current,), "step returned 1 values: return"),
         (
             lambda current, state: (current[:1], 0),
-            r"step returned spikes of shape \(1,\) for currents of shape \(60,\): return a tensor with one",
+            r"step returned spikes of shape \(1,\) for currents of shape \(70,\): return a tensor with one",
         ),
         (lambda current, state: (0.0, 0), "step returned spikes of type float"),
         (lambda current, state: (current, 0) if state is None else (current, current, 0), "v in some steps and none"),

@@ -49,6 +49,16 @@ def test_cells_of_the_library_too():
     assert validate(LIF(tau_mem=tau), cells=6, duration=40.0, tiers=("same_scheme", "float32")).passed
 
 
+def test_a_report_shows_constants_once_and_short():
+    neuron = LIF(tau_mem=torch.linspace(5.0, 30.0, 6).double())
+    report = validate(neuron, cells=6, duration=20.0, tiers=("same_scheme",))
+    assert report.neuron is neuron
+    assert str(report).startswith("LIF(tau_mem=[5 to 30, 6 values], r=1.0, ")
+    assert repr(report).startswith("ConformanceReport(neuron=LIF(tau_mem=[5 to 30, 6 values], r=1.0, ")
+    assert repr(report).endswith("tiers=('same_scheme',), passed=True, checks=10, failed=[])")
+    assert len(repr(report)) < 400
+
+
 def test_learned_constants_run_in_brian2():
     neuron = differing()
     currents = torch.full((300, 4), 2.5, dtype=torch.float64)

@@ -38,6 +38,32 @@ CASES = {
         0.5 * b2.ms,
         spikes=CELLS,
     ),
+    "a refractory time of the index": Case(
+        "dv/dt = (20*mV - v)/(10*ms) : volt", "v > 10*mV", "v = 0*mV", "(1 + i)*ms", spikes=CELLS
+    ),
+    "a refractory time of the state, which begins again when it becomes longer": Case(
+        "dv/dt = (20*mV - v)/(10*ms) : volt (unless refractory)\ndw/dt = (8 - w)/(4*ms) : 1",
+        "v > 15*mV",
+        "v = 0*mV; w = 0",
+        "2*ms + w*ms + v*0.1*ms/mV",
+        spikes=CELLS,
+    ),
+    "a refractory time of the clock in a line of its own": Case(
+        "dv/dt = (20*mV - v)/(10*ms) : volt\nlate = 1*ms + 3*ms*int(t > 10*ms) : second",
+        "v > 10*mV",
+        "v = 0*mV",
+        "late",
+        spikes=CELLS,
+    ),
+    "functions in initial values": Case(
+        "dv/dt = -v/(10*ms) : volt\nchosen : 1",
+        initial={"v": "-70*mV + 5*mV*sin(i) + clip(i, 1, 3)*mV", "chosen": "int(i == 3)"},
+    ),
+    "every second cell fires in every step": Case("dv/dt = -v/(10*ms) : 1", "i % 2 == 0", "v += 1", spikes=10 * CELLS),
+    "every fifth step": Case("dv/dt = -v/(10*ms) : 1", "t_in_timesteps % 5 == i", "v += 1", 1 * b2.ms, spikes=CELLS),
+    "a count in the threshold": Case(
+        "dv/dt = 1*mV/ms : volt\nk : integer", "k != 3", "k += 1 + i", initial={"k": "i"}, spikes=CELLS
+    ),
     "not_refractory in an equation": Case(
         "dv/dt = (20*mV*int(not_refractory) - v)/(10*ms) : volt", "v > 10*mV", "v += 1*mV", 3 * b2.ms, spikes=CELLS
     ),
@@ -94,6 +120,14 @@ CASES = {
         initial={"rfc": 2 * b2.ms},
         spikes=CELLS,
     ),
+    "a refractory time of each cell that is not said to be constant": Case(
+        "dv/dt = (20*mV - v)/(10*ms) : volt (unless refractory)\nrfc : second",
+        "v > 15*mV",
+        "v = 0*mV",
+        "rfc",
+        initial={"rfc": np.array([0, 0.25, 0.3, 1, 3, 7.7]) * b2.ms},
+        spikes=CELLS,
+    ),
     "initial values by index": Case("dv/dt = -v/(10*ms) : volt", initial={"v": "i*mV + N*2*mV"}, method="exact"),
     "initial values of each cell": Case("dv/dt = -v/(10*ms) : volt", initial={"v": ARRAY * b2.mV}, method="exact"),
     "moles": Case("dc/dt = -c/(10*ms) : mmolar", initial={"c": 1 * b2.mmolar}, method="exact"),
@@ -102,6 +136,7 @@ CASES = {
     ),
     "two underscores in a name": Case("dv__soma/dt = (lambda_n__max - v__soma)/(10*ms) : volt\nlambda_n__max : volt"),
     "an older name of exact": Case("dv/dt = (20*mV - v)/(10*ms) : volt", method="linear"),
+    "a still older one": Case("dv/dt = (20*mV - v)/(10*ms) : volt", method="independent"),
     "an encoder": Case("rates : Hz", "i < 3 and t > rates*ms*ms", initial={"rates": 1 * b2.kHz}, spikes=3),
     "a condition alone": Case("", "t_in_timesteps % 7 == 0 and i >= 2", spikes=300),
     "a local variable of the reset": Case(

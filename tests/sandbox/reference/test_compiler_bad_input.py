@@ -89,10 +89,10 @@ CASES = {
     ),
     "equal time constants": (
         lambda: make(
-            TWO.replace("-I", "(J - I)") + "\ndJ/dt = -J / tau_j : 1",
+            TWO.replace("-I", "(k*v - I)"),
             "v > 1",
             "v = 0",
-            {"tau": 5 * b2.ms, "tau_s": 5 * b2.ms, "tau_j": 7 * b2.ms},
+            {"tau": 5 * b2.ms, "tau_s": 5 * b2.ms, "k": 0},
             input=None,
             method="exact",
         ),
@@ -136,6 +136,32 @@ CASES = {
         "'current' is given to every step, and has a value in the namespace too",
     ),
     "an empty array": (lambda: make(initial={"v": []}), r"initial v=\[\] is not finite, or empty"),
+    "a matrix": (
+        lambda: make(initial={"v": [[1, 2], [3, 4]] * b2.mV}),
+        r"initial v=array.* is neither a number nor a list",
+    ),
+    "a matrix of constants": (
+        lambda: make(GOOD + "\nx : volt (constant)", threshold="v > x", initial={"x": [[1, 2]] * b2.mV}),
+        r"initial x=array.* is neither a number nor a list of them, \[cells\]: give one of these",
+    ),
+    "a complex number": (lambda: make(initial={"v": 1j}), "initial v=1j is neither a number nor a list"),
+    "an object": (lambda: make(initial={"v": make}), "initial v=<function make .*is neither a number nor a list"),
+    "values of other cells": (
+        lambda: make(initial={"v": [1, 2, 3] * b2.mV}).initial_state((2, 4), torch.zeros(4)),
+        r"initial v has values of shape \[3\], and the cells \[2, 4\]: give as many, a number, or text over i",
+    ),
+    "values of cells that lie otherwise": (
+        lambda: make(initial={"v": [1, 2, 3] * b2.mV}).initial_state((2, 3, 5), torch.zeros(5)),
+        r"initial v has values of shape \[3\], and the cells \[2, 3, 5\]",
+    ),
+    "an infinity that is no bound": (
+        lambda: make("dv/dt = (r * current + inf*mV - v) / tau : volt", method="euler"),
+        r"a step with inf in these equations is not a number: inf is a bound, as in clip\(v, 0\*mV, inf\*mV\)",
+    ),
+    "another group": (
+        lambda: make(b2.PoissonGroup(3, 5 * b2.Hz)),
+        r"is a PoissonGroup; wanted text, brian2.Equations or a NeuronGroup; .*threshold='rand\(\) < rates\*dt'",
+    ),
     "a constant of another unit": (
         lambda: make(GOOD + "\nx : volt (constant)", threshold="v > x", initial={"x": 1 * b2.nA}),
         "initial x=1. \\* namp: the unit of 'x : volt \\(constant\\)' is mV",
@@ -165,12 +191,14 @@ CASES = {
     "no derivative": (lambda: make("x = 1 : 1", None, None), "has no differential equation"),
     "refractory without a unit": (lambda: make(refractory=2.0), "refractory=2.0 is neither a time nor a condition"),
     "refractory in volt": (lambda: make(refractory="2*mV"), "refractory '2\\*mV' is neither a time nor a condition"),
-    "refractory of the state": (lambda: make(refractory="v*ms/mV"), "the refractory time depends on the state"),
     "a word in the namespace": (
         lambda: make(namespace={**SPACE, "r": "10*Mohmm"}),
         "unknown unit in r='10\\*Mohmm'.*Mohm",
     ),
-    "infinity in the namespace": (lambda: make(namespace={**SPACE, "r": float("inf")}), "r=inf is not finite"),
+    "infinity in the namespace": (
+        lambda: make(namespace={**SPACE, "r": float("inf")}),
+        "r=inf is not finite; where no .* write inf",
+    ),
     "an array in the namespace": (lambda: make(namespace={**SPACE, "r": [1, 2]}), "r=\\[1, 2\\] is not a number"),
     "a tensor in the namespace": (lambda: make(namespace={**SPACE, "r": torch.ones(1)}), "with_parameters\\(r=...\\)"),
     "unknown initial value": (lambda: make(initial={"u": 1.0}), "unknown variable in initial: 'u'"),
@@ -180,6 +208,16 @@ CASES = {
         "unknown kind of the draw 'dice' 'unifrom'; nearest: 'uniform'",
     ),
     "unknown parameter": (lambda: make().with_parameters(tua=1.0), "unknown parameter 'tua'; nearest: 'tau'"),
+    "a parameter that is drawn": (
+        lambda: make(
+            GOOD + "\nx : volt (constant)", threshold="v > x", initial={"x": "mV + rand()*mV"}
+        ).with_parameters(x=1.0),
+        r"x is a variable of the state, with the initial value 'mV \+ rand\(\)\*mV': to learn it, make it a \(constant\)",
+    ),
+    "a constant that nothing reads": (
+        lambda: make(GOOD + "\nx = y*v : volt\ny : 1 (constant)").with_parameters(y=1.0),
+        "unknown parameter 'y'; .*valid: tau, r, t_refractory",
+    ),
     "negative learned time constant": (
         lambda: make().with_parameters(tau=-1.0),
         "tau=-1.0: give a positive time constant",

@@ -2,18 +2,21 @@
 
 import time
 
+import mpmath
 import numpy as np
 import pytest
 import sympy
 import torch
-from brian2 import ms
+from brian2 import Network, NeuronGroup, ms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import expm
 
 from sandbox.reference import from_brian2, validate
 from sandbox.reference.compiler import grammar
-from sandbox.reference.compiler.formula import parse
+from sandbox.reference.compiler.divided import divided
+from sandbox.reference.compiler.formula import closed
+from sandbox.reference.compiler.functions import FUNCTIONS, Function
 from sandbox.reference.compiler.triangular import sorted_by_dependence, step
 
 RATES = st.sampled_from([-2.0, -1.0, -0.5, -0.25, 0.5, 1.5])  # few, so that some are equal
@@ -41,7 +44,9 @@ def test_a_step_is_the_matrix_exponential(system, dt, seed):
     code = step(names, sympy.Matrix(matrix), sympy.Matrix(constants))
     x = np.random.default_rng(seed).normal(size=n)
     values = dict(zip(names, x, strict=True)) | {"dt": dt}
-    found = [parse(str(each.expression))(values) for each in grammar.statements(code, ours=True).statements[:n]]
+    known = {**FUNCTIONS, "divided": Function(3, divided, divided)}
+    statements = grammar.statements(code, ours=True).statements[:n]
+    found = [closed(each.expression.tree, {}, known)(values) for each in statements]
     whole = np.zeros((n + 1, n + 1))
     whole[:n, :n], whole[:n, n] = matrix, constants
     expected = (expm(whole * dt) @ np.append(x, 1.0))[:n]
@@ -114,15 +119,94 @@ def test_two_rates_may_be_close_or_equal(apart, dtype):
     assert float(found) == pytest.approx(slope, abs=2e-3 if dtype == torch.float32 else 1e-6)
 
 
-def test_three_rates_of_which_two_are_equal_are_refused_wherever_they_are_given():
-    text = PAIR + "\ndw/dt = (v - w)/tauw : 1"
-    times = {"tau": "7*ms", "taug": "5*ms", "tauw": "9*ms"}
+CHAIN_OF_THREE = PAIR + "\ndw/dt = (v - w)/tauw : 1"
+
+
+@pytest.mark.parametrize(
+    "times", [(5.0, 5.0, 5.0), (5.0, 5.0, 9.0), (9.0, 5.0, 9.0), (5.0, 5.001, 5.00001), (5, 1, 80)]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_three_rates_may_be_close_or_equal(times, dtype):
+    """Values and derivatives beside torch's matrix exponential."""
+    names = ("tau", "taug", "tauw")
+    neuron = from_brian2(CHAIN_OF_THREE, method="exact", input=None, namespace=dict.fromkeys(names, "7*ms"))
+
+    def matrix(tau, taug, tauw):
+        zero = torch.zeros_like(tau)
+        rows = [[-1 / tau, 1 / tau, zero], [zero, -1 / taug, zero], [1 / tauw, zero, -1 / tauw]]
+        return torch.stack([torch.stack(row) for row in rows])
+
+    exact = [torch.tensor(float(x), dtype=torch.float64, requires_grad=True) for x in times]
+    start = torch.tensor([0.0, 10.0, 0.0], dtype=torch.float64)
+    expected = (torch.matrix_exp(matrix(*exact) * 2.0) @ start)[2]
+    slopes = torch.autograd.grad(expected, exact)
+    learned = [torch.tensor([float(x)], dtype=dtype, requires_grad=True) for x in times]
+    for values in (times, learned):
+        cell = neuron.with_parameters(**dict(zip(names, values, strict=True)))
+        state = cell.initial_state((1,), torch.zeros(1, dtype=dtype))._replace(g=torch.full((1,), 10.0, dtype=dtype))
+        state = cell.integrate(torch.zeros(1, dtype=dtype), state, 2.0)
+        assert state.w.item() == pytest.approx(
+            expected.item(), rel=20 * torch.finfo(dtype).eps
+        )  # the rates are rounded
+    found = torch.autograd.grad(state.w.sum(), learned)
+    near = 1e-10 if dtype == torch.float64 else 2e-5  # of the largest derivative
+    assert [x.item() for x in found] == pytest.approx(
+        [x.item() for x in slopes], abs=near * max(map(abs, slopes)).item()
+    )
+
+
+def test_a_chain_of_equal_rates_beside_small_steps_of_brian2():
+    """Brian2's own closed form divides by zero here, so that its Runge-Kutta steps are the oracle."""
+    cell = from_brian2(
+        CHAIN_OF_THREE, method="exact", input=None, namespace=dict.fromkeys(("tau", "taug", "tauw"), 5 * ms)
+    )
+    group = NeuronGroup(
+        1, CHAIN_OF_THREE, method="rk4", namespace=dict.fromkeys(("tau", "taug", "tauw"), 5 * ms), dt=0.01 * ms
+    )
+    group.g = 10
+    Network(group).run(4 * ms)
+    state = cell.initial_state((1,), torch.zeros(1, dtype=torch.float64))._replace(g=torch.full((1,), 10.0).double())
+    for _ in range(4):
+        state = cell.integrate(torch.zeros(1).double(), state, 1.0)
+    for name in "gvw":
+        assert float(getattr(state, name)) == pytest.approx(float(getattr(group, name)[0]), rel=1e-10)  # dt^4 / tau^4
+
+
+def test_divided_differences_beside_mpmath():
+    """The exponential of a bidiagonal matrix with 60 digits, after Opitz; points from equal to far apart."""
+    rng = np.random.default_rng(0)
+    for trial in range(120):
+        n = 2 + trial % 4
+        gaps = 10 ** rng.uniform(-9, 1.5, size=n) * rng.integers(0, 2, size=n)
+        dtype = (torch.float64, torch.float32)[trial % 2]
+        points = torch.tensor(-(10 ** rng.uniform(-4, 1.3)) - gaps, dtype=dtype)
+        with mpmath.workdps(60):
+            table = mpmath.zeros(n)
+            for i, point in enumerate(points.tolist()):
+                table[i, i] = mpmath.mpf(point)
+                if i + 1 < n:
+                    table[i, i + 1] = 1
+            expected = float(mpmath.expm(table)[0, n - 1])
+        near = 1e-12 if dtype == torch.float64 else 16 * torch.finfo(dtype).eps  # of five; 5 of fewer
+        assert divided(*points).item() == pytest.approx(expected, rel=near)
+        assert divided(*points.tolist()) == pytest.approx(expected, rel=8 * torch.finfo(torch.float64).eps)
+
+
+def test_divided_differences_have_the_derivative_of_a_repeated_point():
+    """d f[x, y, z] / dx = f[x, x, y, z]."""
+    for points in ((-1.0, -1.0, -1.0), (-1.0, -1.0, -4.0), (-0.5, -2.6, -2.4), (-900.0, -1.0, -1.0)):
+        x = [torch.tensor(point, dtype=torch.float64, requires_grad=True) for point in points]
+        found = torch.autograd.grad(divided(*x), x)
+        expected = [divided(point, *points) for point in points]
+        assert [float(each) for each in found] == pytest.approx(expected, rel=1e-12)
+    assert divided(torch.zeros(2, dtype=torch.float16), 0.0, 0.0).tolist() == [0.5, 0.5]
+    assert divided(float("-inf"), 0.0, 1.0) != divided(float("-inf"), 0.0, 1.0)
+
+
+def test_rates_of_a_pair_that_depend_on_each_other_and_are_equal_are_refused_wherever_they_are_given():
+    text = "dv/dt = (w - v)/tau : 1\ndw/dt = (k*v - w)/tauw : 1"
+    times = {"tau": "7*ms", "tauw": "5*ms", "k": 0.1}
     neuron = from_brian2(text, method="exact", input=None, namespace=times)
-    for value in (7.0, torch.tensor([4.0, 7.0])):
-        with pytest.raises(ValueError, match="the exact step of w is not a number for these constants.*in a cell"):
-            neuron.with_parameters(tauw=value)
-    own = text + "\ntauw : second (constant)"
-    with pytest.raises(ValueError, match="is not a number"):
-        from_brian2(
-            own, method="exact", input=None, namespace={"tau": "7*ms", "taug": "5*ms"}, initial={"tauw": [4, 7] * ms}
-        )
+    for value in (0.0, torch.tensor([0.5, 0.0])):
+        with pytest.raises(ValueError, match=r"the exact step of v.* is not a number for these constants.*in a cell"):
+            neuron.with_parameters(k=value, tauw=7.0)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from sandbox.reference import from_brian2
-from sandbox.simulation import scan
+from sandbox.reference import from_brian2, validate
+from sandbox.simulation import scan, simulate
 from tests.sandbox.reference.beside_brian2 import CELLS, CLOSE, Case, compiled, ran, ran_in_brian2
 from tests.sandbox.reference.test_compiler_as_in_brian2 import ARRAY, CASES
 
@@ -38,6 +38,22 @@ def group():
 def kicks_of(steps, scale=1.0):
     rng = np.random.default_rng(0)
     return scale * rng.random((steps, CELLS)) * (rng.random((steps, CELLS)) < 0.1)
+
+
+def test_constants_that_nothing_reads_are_not_parameters():
+    """Nor are those of subexpressions that nothing reads; the rest of a model is what it was."""
+    text = """dv/dt = (R*current - v)/tau : volt
+    shown = watched*v : volt
+    watched = k*2 + l : 1
+    ratio = gain*2 : 1
+    unit = 1*m*mV : volt (constant over dt)
+    k : 1 (constant)"""
+    space = {"R": 10 * b2.Mohm, "tau": 10 * b2.ms, "l": 1.0, "gain": 0.5, "m": 2.0, "E": 3 * b2.mV, "unread": 1.0}
+    given = {"method": "exact", "namespace": space, "initial": {"k": [1.0, 2.0], "v": "E"}}
+    cell = from_brian2(text, "v > 15*mV*ratio", "v = 0*mV", **given)
+    assert set(cell.parameters) == {"R", "tau", "gain", "m", "E", "t_refractory"}
+    assert "shown" not in cell.equations
+    assert validate(pickle.loads(pickle.dumps(cell)), duration=30.0, cells=2, tiers=("same_scheme",)).passed
 
 
 def test_a_group_is_compiled_with_its_values_and_constants():
@@ -307,7 +323,29 @@ def test_a_threshold_that_is_the_same_for_all_cells(threshold, expected):
         spikes, state = cell.step(torch.zeros(2, 3), state, 0.1)
         assert spikes.tolist() == [[expected] * 3] * 2
     assert state.v.tolist() == [[3 * expected] * 3] * 2
-    assert float(cell.with_parameters(p=torch.tensor(0.7)).step(torch.zeros(2, 3), state, 0.1)[0].mean()) == expected
+    if "p" in threshold:
+        cell = cell.with_parameters(p=torch.tensor(0.7))
+    assert float(cell.step(torch.zeros(2, 3), state, 0.1)[0].mean()) == expected
+
+
+@pytest.mark.parametrize(("side", "last"), [("2*mV", 2.0), ("1*mV*t/ms", 0.8), ("k*mV", 3.0)])
+def test_what_is_the_same_for_all_cells_has_a_value_for_each(side, last):
+    cell = from_brian2(
+        f"dv/dt = (10*Mohm*current + x - v)/(10*ms) : volt\nx = {side} : volt (constant over dt)",
+        "v > 15*mV",
+        "v = 0*mV",
+        method="euler",
+        namespace={"k": 3.0},
+    )
+    run = simulate(cell, torch.zeros(9, 2, 3, dtype=torch.float64), 0.1, record=("v", "x"))
+    assert run.x.shape == run.v.shape == (9, 2, 3)
+    assert run.x[-1].flatten().tolist() == pytest.approx([last] * 6)
+    assert validate(cell, duration=30.0, cells=2, tiers=("same_scheme",)).passed
+    if side == "k*mV":
+        learned = cell.with_parameters(k=torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64, requires_grad=True))
+        run = simulate(learned, torch.zeros(9, 2, 3, dtype=torch.float64), 0.1, record=("v", "x"))
+        assert run.x.shape == run.v.shape
+        assert run.x[-1].tolist() == [[1.0, 2.0, 3.0]] * 2
 
 
 @pytest.mark.parametrize("name", ["wait", "key", "clock", "inputs", "threshold", "swing", "fired"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from brian2 import ms, mV, nA, nS
 
-from sandbox import simulate, validate
+from sandbox import build, scan, simulate, validate
 from sandbox.reference import from_brian2
 from tests.sandbox.reference.beside_brian2 import CELLS, CLOSE, Case, compiled, ran, ran_in_brian2
 
@@ -186,3 +186,40 @@ def test_a_wrong_input_is_seen():
 
     wrong = Wrong(**{f.name: getattr(neuron, f.name) for f in fields(neuron)})
     assert not validate(wrong, duration=20.0, cells=6, tiers=("same_scheme",)).passed
+
+
+MOVES = "dv/dt = (20*mV + R*I - v)/tau : volt"
+CELL = {"threshold": "v > 15*mV", "reset": "v = 0*mV", "namespace": {"tau": 10 * b2.ms, "R": 10 * b2.Mohm}}
+MEANT = {
+    "a parameter": lambda: from_brian2(MOVES + "\nI : amp", **CELL),
+    "a constant of the equations": lambda: from_brian2(
+        MOVES + "\nI : amp (constant)", **CELL, initial={"I": 1 * b2.nA}
+    ),
+    "a constant of the namespace": lambda: from_brian2(
+        MOVES, **{**CELL, "namespace": {**CELL["namespace"], "I": 1 * b2.nA}}
+    ),
+    "a parameter of another unit": lambda: from_brian2(MOVES.replace("R*I", "I") + "\nI : volt", **CELL),
+}
+
+
+@pytest.mark.parametrize("case", MEANT)
+def test_currents_that_nothing_reads_are_named(case):
+    cell = MEANT[case]()
+    message = r"nothing reads the input 'current', so that currents do nothing: .* input='I' \(one of I\).*input=None"
+    for run in (scan, simulate):
+        with pytest.warns(UserWarning, match=message):
+            run(cell, torch.ones(3, 2), dt=0.1)
+    with pytest.raises(ValueError, match=r"never learn: nothing reads the input 'current'.*input='I'"):
+        build((4,), 2, hidden=(3,), neuron=cell)
+
+
+def test_cells_without_an_input_say_nothing_of_it(recwarn):
+    scan(MEANT["a parameter"](), torch.zeros(3, 2), dt=0.1)
+    scan(from_brian2(MOVES + "\nI : amp", **CELL, input=None), torch.ones(3, 2), dt=0.1)
+    scan(from_brian2(MOVES + "\nI : amp", **CELL, input="I"), torch.ones(3, 2), dt=0.1)
+    assert not [each for each in recwarn if "nothing reads" in str(each.message)]
+
+
+def test_an_input_of_another_name_that_nothing_reads_is_refused():
+    with pytest.raises(ValueError, match=r"nothing reads the input 'J'.*input='I' \(one of I\)"):
+        from_brian2(MOVES + "\nI : amp", **CELL, input="J")

@@ -116,17 +116,50 @@ def test_the_initialisation_does_not_depend_on_a_name():
     assert rates == pytest.approx([rates[0]] * 3, rel=0.05)
 
 
-@pytest.mark.parametrize("given", [{}, {"input": None}])
-def test_networks_refuse_cells_whose_input_moves_nothing(given):
-    cell = from_brian2("dv/dt = (20*mV - v)/tau : volt", **LEAKY, namespace=TAU, **given)
-    with pytest.raises(ValueError, match=r"reads its input, so weights before it would never learn: .*jumps='g'"):
+ASIDE = "\ndz/dt = (current*Mohm - z)/tau : volt"
+SILENT = {
+    "nothing reads it": ("", {}),
+    "there is none": ("", {"input": None}),
+    "a variable that nothing reads": (ASIDE, {}),
+    "a subexpression that nothing reads": ("\nz = current*Mohm : volt", {}),
+    "a jump of a variable that nothing reads": ("\ndz/dt = -z/tau : volt", {"jumps": "z"}),
+    "one of two": ("\nda/dt = (x - a)/tau : 1\ndb/dt = (x + y - b)/tau : 1", {"inputs": {"x": "1", "y": "1"}}),
+    "a variable that waits beside a membrane": (ASIDE, {"threshold": None, "reset": None}),
+}
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_networks_refuse_cells_whose_input_moves_nothing(name):
+    """Nothing that the output depends on, that is, so that no weight before it would have a gradient."""
+    text, given = SILENT[name]
+    cell = from_brian2("dv/dt = (20*mV - v)/tau : volt" + text, **{**LEAKY, "namespace": TAU, **given})
+    with pytest.raises(
+        ValueError,
+        match=r"nothing that the output of CompiledNeuron depends on reads its input, so weights before it would never learn: .*jumps='g'",
+    ):
         build(shape=(4,), classes=2, hidden=(5,), neuron=cell)
 
 
-def test_networks_take_cells_whose_threshold_reads_the_input():
-    cell = from_brian2("dv/dt = (5*mV - v)/tau : volt", "v + Mohm*current > 15*mV", "v = 0*mV", namespace=TAU)
+DRIVEN = "dv/dt = (20*mV - v)/tau : volt"
+HEARD = {
+    "by the threshold": ("dv/dt = (5*mV - v)/tau : volt", "v + Mohm*current > 15*mV", "v = 0*mV"),
+    "by the reset, through a variable": (DRIVEN + ASIDE, "v > 15*mV", "v = z"),
+    "through two variables": (
+        DRIVEN.replace("- v", "- y - v") + "\ndy/dt = (z - y)/tau : volt" + ASIDE,
+        "v > 9*mV",
+        None,
+    ),
+    "by a rate without a variable": ("rates : Hz", "rand() < rates*dt", None),
+}
+
+
+@pytest.mark.parametrize("name", HEARD)
+def test_networks_take_cells_whose_output_reads_the_input_anywhere(name):
+    text, threshold, reset = HEARD[name]
+    given = {"input": "rates", "input_unit": "Hz"} if "rates" in text else {}
+    cell = from_brian2(text, threshold, reset, namespace=TAU, method=None if given else "euler", **given)
     network = build(shape=(4,), classes=2, hidden=(5,), neuron=cell)
-    network.layers[0].run(torch.ones(20, 2, 4)).output.sum().backward()
+    network.layers[0].run(torch.ones(60, 2, 4)).output.sum().backward()
     assert next(network.parameters()).grad.abs().sum() > 0
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sandbox.reference import from_brian2, validate
-from sandbox.simulation import scan
+from sandbox.simulation import scan, simulate
 from tests.sandbox.reference.beside_brian2 import CELLS, CLOSE, Case, compiled, ran, ran_in_brian2
 
 STEP = {"drive": b2.TimedArray([0, 20] * b2.mV, dt=1 * b2.ms)}
@@ -133,6 +133,19 @@ REFUSED = {
     "the name of a function": (
         lambda: from_brian2("dv/dt = -v/ms : volt", functions={"exp": torch.exp}),
         "functions={'exp': ...}: the name is taken",
+    ),
+    "a signal of fewer cells": (
+        lambda: simulate(
+            from_brian2(
+                "dv/dt = (each(t, i) - v)/ms : volt",
+                method="euler",
+                namespace={"each": signal((3, 2), 1, b2.mV)},
+                input=None,
+            ),
+            torch.zeros(2, 3),
+            0.1,
+        ),
+        r"a TimedArray of 2 columns is read for cell 2: give it a column for each cell, .*I\(t, i % 2\)",
     ),
     "a signal as a number": (
         lambda: from_brian2("dv/dt = (drive - v)/ms : volt", namespace=STEP, input=None),

@@ -48,6 +48,33 @@ NEURONS = {
         "input_unit": "1",
         "method": "exact",
     },
+    "a membrane whose name every neuron has": {
+        "equations": "dstep/dt = (R*I - step + key)/tau : volt\ndkey/dt = -key/tau : volt",
+        "threshold": "step > 15*mV",
+        "reset": "step = 0*mV; key += 1*mV",
+        "input": "I",
+        "method": "euler",
+    },
+    "a current that is not the input": {
+        "equations": "dv/dt = (R*(x + current) - v + answers)/tau : volt\ndcurrent/dt = -current/tau : amp",
+        "reset": "v = 0*mV; current += 0.1*nA",
+        "namespace": {**SPACE, "answers": 2 * b2.mV},
+        "input": "x",
+        "method": "euler",
+    },
+    "an encoder": {
+        "equations": "rates : Hz",
+        "threshold": "rand() < rates*dt",
+        "reset": None,
+        "input": "rates",
+        "input_unit": "hertz",
+        "method": None,
+    },
+    "an input in the threshold": {
+        "equations": "dv/dt = (5*mV - v)/tau : volt",
+        "threshold": "v + R*current > 15*mV",
+        "method": "exact",
+    },
     "names of ours": {
         "equations": "dv/dt = (-v + R*current + bias + feed*mV*heard*output)/tau : volt\ndfeed/dt = (1 - feed)/tau : 1\n"
         "dheard/dt = -heard/tau : 1\ndoutput/dt = -output/tau : 1",
@@ -79,12 +106,39 @@ def test_another_draw_is_caught():
 def test_a_network_of_it_is_that_of_brian2(name):
     """As hidden layer, recurrent, and as read-out that never fires."""
     silent = {"threshold": None, "reset": None, "refractory": None}
-    readout = make(name, **silent) if "refractory" not in NEURONS[name] else None
+    spiking = "refractory" in NEURONS[name] or name in ("an encoder", "an input in the threshold")
+    readout = None if spiking else make(name, **silent)
     network = build(shape=(6,), classes=3, hidden=(8, "5r"), neuron=make(name), readout=readout, dt=0.5, seed=1)
     x = 5.0 * (torch.rand(40, 2, 6, generator=torch.Generator().manual_seed(0)) < 0.5).double()
     report = to_brian2(network).compare(x)
     assert report.passed, str(report)
     assert report.spikes[0] > 0
+
+
+@pytest.mark.parametrize(("name", "into"), [("current", "g"), ("x", "g"), ("x", "current")])
+def test_the_name_of_an_input_that_jumps_does_not_matter(name, into):
+    cell = from_brian2(
+        f"dv/dt = ({into}*Mohm - v)/(10*ms) : volt\nd{into}/dt = -{into}/(5*ms) : amp",
+        "v > 15*mV",
+        "v = 0*mV",
+        method="euler",
+        input=name,
+        jumps=into,
+    )
+    report = validate(cell, duration=30.0, cells=2, tiers=("same_scheme",))
+    assert report.passed, str(report)
+    assert report.spikes > 5
+
+
+@pytest.mark.parametrize(
+    ("text", "threshold", "values"),
+    [("", "t_in_timesteps % 7 == 0 and i >= 1", {}), ("rates : Hz (constant)", "rand() < rates*dt", {"rates": 0.1})],
+)
+def test_cells_without_variables_and_inputs_are_those_of_brian2(text, threshold, values):
+    cell = from_brian2(text, threshold, input=None, initial=values)
+    report = validate(cell, duration=40.0, cells=3, tiers=("same_scheme",))
+    assert report.passed, str(report)
+    assert report.spikes > 5
 
 
 @pytest.mark.parametrize("clamped", ["", " (unless refractory)"])

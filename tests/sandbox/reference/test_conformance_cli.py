@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from sandbox.cli import main
 from sandbox.cli.options import BAD_INPUT, FOUND_WRONG, OK
+from sandbox.cli.validation import equations
 from sandbox.config.registry import find
 
 BROKEN = Path(__file__).parent / "broken_neurons.py"
@@ -73,6 +75,15 @@ class Cell:
         return step(current, state)
 
 
+class Sized(Cell):
+    def __init__(self, beta, size):
+        pass
+
+
+def Own(tau, r=1.0):
+    pass
+
+
 number = lambda: 3
 """
 AS = ["--as", "lif", "--as-options", "{tau_mem: 1.4426950408889634, r: 2.0, reset: subtract, strict: true}"]
@@ -100,6 +111,20 @@ def test_a_wrong_step_sets_the_exit_code_and_has_a_page(others, tmp_path, capsys
     assert [check["name"] for check in facts["checks"] if check["verdict"] == "FAIL"] == ["threshold at equality"]
     assert facts["tiers"] == ["step"]
     assert "step as LIF(" in page.read_text()
+
+
+def test_a_module_of_the_current_folder_is_found(tmp_path, monkeypatch, capsys):
+    (tmp_path / "cells_of_mine.py").write_text(OTHERS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each])  # as the console script has it
+    assert main(["validate", "cells_of_mine:step", *AS, *STEPS]) == OK
+    assert "step as LIF(" in capsys.readouterr().out
+
+
+def test_a_step_may_be_said_to_be_what_can_be_compared():
+    found = equations()
+    assert {"lif", "adex", "multi_lif"} <= set(found)
+    assert not {"escape_lif", "psn"} & set(found)
 
 
 @pytest.mark.slow
@@ -130,7 +155,19 @@ def test_a_cell_of_a_library_needs_no_equation(capsys):
         (["OTHERS:step", "--as", "liff"], "unknown neuron 'liff'; nearest: 'lif'"),
         (["OTHERS:number", "--as", "lif"], "number' makes a int, which is not a function step"),
         (["sandbox.neurons:LIF", "--as", "lif"], "makes a LIF, which is not a function step.* or leave --as out"),
-        (["OTHERS:Cell"], "Cell is neither a neuron of the sandbox nor a cell of snntorch"),
+        (
+            ["OTHERS:Cell"],
+            "Cell' is neither a neuron of the sandbox nor a cell of snntorch.* equation .* is, --as NAME, ",
+        ),
+        (
+            ["OTHERS:step"],
+            "step' is a step, and not its equation: say which equation .*, --as NAME, one of lif, cuba_lif,",
+        ),
+        (["OTHERS:Sized"], r"Sized' needs beta and size: give --options '\{beta: ..., size: ...\}'"),
+        (["OTHERS:Sized", "--options", "{beta: 1}", *AS], r"Sized' needs size: give --options '\{size: ...\}'"),
+        (["OTHERS:step", "--as", "OTHERS:Own"], r"Own' needs tau: give --as-options '\{tau: ...\}'"),
+        (["snntorch.Leaky"], "unknown neuron 'snntorch.Leaky': write snntorch:Leaky, with a colon"),
+        (["OTHERS"], r"is a file: say what in it, .*others.py:Name"),
         (["OTHERS:step", *AS, "--tiers", "limit"], "tiers=.'limit'. are of neurons of the sandbox: leave tiers out"),
         (["OTHERS:made", "--options", "{stric: true}", *AS], "unknown option of neuron .*'stric'"),
     ],

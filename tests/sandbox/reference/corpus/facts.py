@@ -86,7 +86,8 @@ class Facts(NamedTuple):
         if len(names) + len(self.jumps) > 1:
             found = {"inputs": tuple(names), "jumps": {f"to_{name}": name for name in self.jumps}}
             return {key: given for key, given in found.items() if given}
-        return {"input": next(iter(names), "w" if self.jumps else None), "jumps": next(iter(self.jumps), None)}
+        free = "w" if "w" not in b2.Equations(self.equations).names else "kick"
+        return {"input": next(iter(names), free if self.jumps else None), "jumps": next(iter(self.jumps), None)}
 
     def period(self) -> Any:
         """Return the refractory time as a quantity where it is a number with a unit, and the text otherwise."""
