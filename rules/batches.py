@@ -254,9 +254,10 @@ def _check_lengths(batch: Batch) -> None:
     if lengths is None:
         return
     longest = max(len(leaf) for leaf in leaves(batch.x))
+    least = 1 if batch.carry is None or batch.targets is None else 0  # of answers by step: it may have ended before
     fits = lengths.shape == (samples(batch),) and lengths.dtype == torch.int64
-    if not fits or not len(lengths) or int(lengths.min()) < 1 or int(lengths.max()) > longest:
+    if not fits or not len(lengths) or int(lengths.min()) < least or int(lengths.max()) > longest:
         raise ValueError(
             f"lengths of shape {tuple(lengths.shape)} do not fit {samples(batch)} samples of {longest} steps: give one "
-            f"whole number from 1 to {longest} for each, as in lengths=torch.tensor([len(s) for s in sequences])"
+            f"whole number from {least} to {longest} for each, as in lengths=torch.tensor([len(s) for s in sequences])"
         )

@@ -56,7 +56,9 @@ def evaluated(
         measure.add(answers, truth)
         if see is not None:
             see(plain, batch)
-        seen, answered = seen + samples(batch), answered + len(truth)
+        shown = samples(batch)  # those of no class give no answer
+        seen += shown if batch.targets is not None else min(shown, len(truth))
+        answered += len(truth)
     if answered == 0:
         raise ValueError("the loader gave no sample to evaluate")
     return {**measure.report(), "loss": loss / answered, "samples": float(seen), **latency.report()}

@@ -7,6 +7,7 @@ which models are selected.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Protocol
 
 import torch
@@ -39,6 +40,7 @@ class Accuracy:
 
     def __init__(self) -> None:
         self.hits = self.tied = self.rows = 0
+        self.classes: Counter[int] = Counter()  # rows of each
 
     def add(self, answers: Tensor, truth: Tensor) -> None:
         """Add evidence `[n, classes]` and class numbers `[n]`."""
@@ -49,6 +51,13 @@ class Accuracy:
         self.hits += int((answers.argmax(-1) == truth).sum())
         self.tied += int(((answers == answers.amax(-1, keepdim=True)).sum(-1) > 1).sum())
         self.rows += len(truth)
+        found, sizes = truth.unique(return_counts=True)
+        self.classes.update(dict(zip(found.tolist(), sizes.tolist(), strict=True)))
+
+    @property
+    def guess(self) -> float:
+        """The accuracy of the best answer that is always the same, the share of the most frequent class."""
+        return max(self.classes.values()) / self.rows
 
     def report(self) -> dict[str, float]:
         """Return `accuracy`, and `ties` where there are any."""

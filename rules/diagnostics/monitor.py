@@ -37,6 +37,7 @@ KINDS = {
     "without pairs": "spikes of one side are missing, which plasticity of pairs needs",
     "monopolised": "one cell of a layer answers most in nearly all samples",
     "as drawn": "answers hang on weights that the rule does not train",
+    "without times": "a loss counts the spikes of the output, and the rule learns by their times",
     "self-sustained": "layers that act both ways keep each other active, whatever comes in",
     "not checked": "the model or a part of it cannot be looked at",
 }

@@ -41,6 +41,8 @@ ON_THE_COMMAND_LINE = {  # what a message calls by its name in Python, as option
     "two_compartment, options: {reset: none}}'",
     "neuron=sandbox.LIF(v_threshold=sandbox.learnable(": "--network.model diehl_cook, or --network.neuron own.py:Name",
     "encode a static batch with sandbox.tasks.encode": "another --encoder than still, or --network.model perceptron",
+    "and this rule learns from spikes: build": "--network.readout lif, or --network.neuron lif for hidden layers",
+    "give smaller weights (gain, an option of the model": "--network.model '{name: perceptron, options: {gain: 0.5}}'",
     "rules.make('bcpnn', taught=False)": "--rule stdp, or --rule bcpnn --rule.options '{taught: false}'",
 }
 LOCKLESS = "without them two processes could write to one folder"

@@ -122,10 +122,9 @@ def learn(environment: Environment, trainer: Trainer, episodes: Episodes | None 
     """Let a trainer learn in an environment; return the sum of rewards of each episode and copy, `[number, B]`.
 
     A reward is told in the first time step after the action that it follows, and the rule's carry goes on through an
-    episode, so that its eligibility spans actions. Each observation is one step of the trainer; at the end of an
-    episode the network waits for one more, without input, in which the last reward is told. Copies that have ended are
-    told a reward of 0 until all have, which is none but for a rule with a baseline. The network runs once to act and
-    once to learn, from the same spikes.
+    episode, so that its eligibility spans actions. Each observation is one step of the trainer; at the end of its
+    episode a copy waits for one more, without input, in which the last reward is told. From then on it is told nothing,
+    and moves no weight, until all have ended. The network runs once to act and once to learn, from the same spikes.
 
     Args:
         environment: the world.
@@ -134,8 +133,7 @@ def learn(environment: Environment, trainer: Trainer, episodes: Episodes | None 
         seed: of the environment, the spikes, the ties and exploration.
 
     Raises:
-        ValueError: for a rule that learns from no rewards, or keeps no trace that could wait for one; where copies end
-            at different times, for a baseline, below which a reward of 0 would lie; and as `play`.
+        ValueError: for a rule that learns from no rewards, or keeps no trace that could wait for one; and as `play`.
     """
     require_waiting(trainer)
     return _episodes(environment, trainer.model, episodes or Episodes(), trainer, seed)
@@ -157,15 +155,6 @@ def require_waiting(trainer: Trainer) -> None:
         )
 
 
-def require_no_baseline(trainer: Trainer, world: Environment) -> None:
-    """Raise ValueError for a rule to which a reward of 0 is less than usual, so that it would punish silent copies."""
-    if getattr(trainer.rule.credit, "baseline", "none") != "none":
-        raise ValueError(
-            f"copies of {type(world).__name__} end at different times, and those that have ended are told a reward of "
-            "0, which is less than the baseline: take baseline='none', or copies=1"
-        )
-
-
 def _episodes(world: Environment, model: nn.Module, how: Episodes, trainer: Trainer | None, seed: int) -> Tensor:
     """Run all episodes, learning where there is a trainer."""
     outer, rng = seeded(seed, "environment"), seeded(seed, "acting")
@@ -174,9 +163,9 @@ def _episodes(world: Environment, model: nn.Module, how: Episodes, trainer: Trai
     for _ in range(how.number):
         observation, carry = begun(world, outer), None
         told, alive = torch.zeros(world.copies), torch.ones(world.copies, dtype=torch.bool)
-        total = torch.zeros(world.copies)
+        total, heard = torch.zeros(world.copies), alive
         for _ in range(how.longest):
-            x = how.encoded(observation, rng).to(like)
+            x = how.encoded(observation, rng).to(like) * alive[:, None].to(like)  # copies that have ended wait
             run = run_model(model, Batch(x, carry=carry if trainer is None else of_model(carry)))
             if run.output.shape[2] != world.actions:
                 raise ValueError(
@@ -184,23 +173,22 @@ def _episodes(world: Environment, model: nn.Module, how: Episodes, trainer: Trai
                     "actions: give it one output for each"
                 )
             require_counts(run.output)
-            carry = run.carry if trainer is None else _told(trainer, x, told, carry)
+            carry = run.carry if trainer is None else _told(trainer, x, told, heard, carry)
             moved = admitted(world, world.step(acted(run.output, explore, rng)))
-            told = torch.where(alive, moved.reward.float(), 0.0)
+            heard, told = alive, torch.where(alive, moved.reward.float(), 0.0)
             total, alive = total + told, alive & ~moved.ended
             observation = moved.observation
             if not bool(alive.any()):
                 break
-            if trainer is not None and not bool(alive.all()):
-                require_no_baseline(trainer, world)
         if trainer is not None:
-            _told(trainer, torch.zeros_like(x), told, carry)
+            _told(trainer, torch.zeros_like(x), told, heard, carry)
         returns.append(total)
     return torch.stack(returns)
 
 
-def _told(trainer: Trainer, x: Tensor, reward: Tensor, carry: Any) -> Any:
-    """Learn from one observation and the reward before it; return the carry."""
+def _told(trainer: Trainer, x: Tensor, reward: Tensor, heard: Tensor, carry: Any) -> Any:
+    """Learn from one observation and the reward before it, of the copies that hear of it `[B]`; return the carry."""
     targets = x.new_zeros(x.shape[:2])
     targets[0] = reward.to(x)
-    return trainer.step(Batch(x, targets=targets, carry=carry)).carry
+    lengths = None if bool(heard.all()) else (heard * len(x)).to(x.device)  # 0 for those that had ended before
+    return trainer.step(Batch(x, targets=targets, carry=carry, lengths=lengths)).carry

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rules import Trainer
+from rules import Finding, Trainer
+from rules.diagnostics.chance import at_chance
+from rules.measures import Accuracy, Measure
 from rules.perplexity import Perplexity
+from sandbox.machine import files
+from sandbox.measures import measured, score
 from sandbox.statistics import FEWEST, bootstrap
 from sandbox.tasks.loader import Loader
 from sandbox.tasks.text.tokenizers import Tokenizer
@@ -18,7 +23,12 @@ PIECES = 100  # of a text, at most, that are drawn again
 
 
 def judged(
-    trainer: Trainer, loader: Loader, tokenizer: Tokenizer | None, steps: Iterable[int] = (), bounded: bool = False
+    trainer: Trainer,
+    loader: Loader,
+    tokenizer: Tokenizer | None,
+    steps: Iterable[int] = (),
+    bounded: bool = False,
+    measure: Measure | None = None,
 ) -> dict[str, float]:
     """Return what `Trainer.evaluate` does; of a text also `perplexity` and the bits for each character or byte.
 
@@ -28,12 +38,36 @@ def judged(
         tokenizer: of the text; None for a task without text.
         steps: as in `Trainer.evaluate`.
         bounded: whether to add the bounds of their intervals, `perplexity_low` and so on; see `bounds`.
+        measure: of the answers, in place of the objective's; not of a text.
     """
     if tokenizer is None:
-        return trainer.evaluate(loader, steps)
-    measure = Perplexity(tokenizer.unit)
-    found = trainer.evaluate(loader, steps, measure=measure)
-    return {**found, **bounds(measure)} if bounded else found
+        return trainer.evaluate(loader, steps, measure=measure)
+    of_text = Perplexity(tokenizer.unit)
+    found = trainer.evaluate(loader, steps, measure=of_text)
+    return {**found, **bounds(of_text)} if bounded else found
+
+
+def look_once(
+    trainer: Trainer, test: Loader, steps: range, ledger: Path, tokenizer: Tokenizer | None, taken: int
+) -> tuple[dict[str, float], list[Finding]]:
+    """Evaluate on the test set; return the measures, and the finding that they are at chance, if they are.
+
+    The evaluation is counted in the file before it starts, so that one that is killed counts, too. A rule with several
+    inference modes is evaluated in all of them; measures without the name of a mode are those of the first. Whether
+    answers are at chance is asked where there is one class for each sample, and where health is checked at all; `taken`
+    are the steps of training, also where the weights of an earlier epoch were kept.
+    """
+    before = files.read_json(ledger)["evaluations"] if ledger.exists() else 0
+    files.write_json(ledger, {"evaluations": before + 1})
+    credit, objective = trainer.rule.credit, trainer.rule.objective
+    measure = objective.measure()
+    found = judged(trainer, test, tokenizer, steps, bounded=True, measure=measure)
+    for mode in credit.inferences[1:]:
+        again = trainer.evaluate(test, inference=mode)
+        found[f"{measured(again)}_{mode}"] = score(again)
+    if not isinstance(measure, Accuracy) or trainer.monitor.settings.every == 0 or test.split.by_step:
+        return found, []
+    return found, list(at_chance(measure, credit, objective, taken))
 
 
 def bounds(measure: Perplexity) -> dict[str, float]:

@@ -29,7 +29,6 @@ from sandbox.executors.base import free
 from sandbox.machine import devices, files
 from sandbox.machine.memory import is_exhausted
 from sandbox.machine.text import line
-from sandbox.measures import measured, score
 from sandbox.networks.calibration import firing_report
 from sandbox.runs import attempts, index, signs
 from sandbox.runs import folder as folders
@@ -38,13 +37,12 @@ from sandbox.runs.book import Book, RunFailed
 from sandbox.runs.continuing import changed_since, continued, marked, require_sound
 from sandbox.runs.following import FINISHED, LEARN, facts, follow, packed
 from sandbox.runs.inherited import heritage, resolved
-from sandbox.runs.judging import judged
+from sandbox.runs.judging import judged, look_once
 from sandbox.runs.preparing import asked, evaluation, loaded, own_process, prepare
 from sandbox.runs.seal import write_seal
 from sandbox.runs.signs import FAILED, REFUSED
 from sandbox.tasks.encode import is_timed
 from sandbox.tasks.loader import Loader
-from sandbox.tasks.text.tokenizers import Tokenizer
 from sandbox.tracking import Tracker
 from sandbox.tracking.together import Tracked
 
@@ -250,16 +248,20 @@ def _learn(
     steps = len(sample.x) // experiment.network.rebin if is_timed(validation.encoder) else 1
     whole = data.test.by_step or steps_put_out(trainer, sample) != steps  # then no answer is that of the first steps
     seen = range(0) if whole else range(1, steps + 1)
+    tested, chance = look_once(trainer, test, seen, folder / "test.json", data.tokenizer, taken)
+    told = [str(each) for each in chance]
+    for each in told:
+        tqdm.write(line(f"health at step {taken} of {folder.name}: {each}"), file=sys.stderr)
     return {
         "cost": book.bill.facts(),
         "firing": firing_report(trainer.model, fitted(sample, trainer.model, next(trainer.model.parameters())).x),
-        "health": book.health,
+        "health": [*book.health, *told],
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "parameters_trained": sum(p.numel() for p in trainer.parameters.values()),
         "steps": taken,
         **({} if book.best is None else {"kept_epoch": book.best["epoch"]}),
         "train": judged(trainer, evaluation(experiment, data.train.first(HEAD), "training samples"), data.tokenizer),
-        "test": _look_once(trainer, test, seen, folder / "test.json", data.tokenizer),
+        "test": tested,
         "validation": judged(trainer, validation, data.tokenizer),
     }
 
@@ -279,20 +281,3 @@ def steps_put_out(trainer: Trainer, batch: Batch) -> int:
     ):
         model.eval()
         return len(run_model(model, fitted(batch, model, next(model.parameters()))).output)
-
-
-def _look_once(
-    trainer: Trainer, test: Loader, steps: range, ledger: Path, tokenizer: Tokenizer | None = None
-) -> dict[str, float]:
-    """Evaluate on the test set.
-
-    The evaluation is counted in the file before it starts, so that one that is killed counts, too. A rule with several
-    inference modes is evaluated in all of them; measures without the name of a mode are those of the first.
-    """
-    before = files.read_json(ledger)["evaluations"] if ledger.exists() else 0
-    files.write_json(ledger, {"evaluations": before + 1})
-    found = judged(trainer, test, tokenizer, steps, bounded=True)
-    for mode in trainer.rule.credit.inferences[1:]:
-        again = trainer.evaluate(test, inference=mode)
-        found[f"{measured(again)}_{mode}"] = score(again)
-    return found

@@ -282,3 +282,14 @@ def test_tensors_without_numbers_or_axes_are_refused(x, y, message):
 
 def test_sparse_labels_become_dense():
     assert as_batch((torch.rand(5, 3, 4), torch.tensor([0, 1, 2]).to_sparse())).y.tolist() == [0, 1, 2]
+
+
+def test_a_sample_that_goes_on_may_have_ended_before():
+    """Where answers are by step, none of its steps counts; a first window, or one answer a sample, needs a step."""
+    x, lengths = torch.zeros(3, 2, 1), torch.tensor([0, 3])
+    targets = torch.zeros(3, 2)
+    assert as_batch(Batch(x, targets=targets, carry=(), lengths=lengths)).lengths.tolist() == [0, 3]
+    with pytest.raises(ValueError, match="whole number from 1 to 3 for each"):
+        as_batch(Batch(x, targets=targets, lengths=lengths))
+    with pytest.raises(ValueError, match="whole number from 1 to 3 for each"):
+        as_batch(Batch(x, torch.tensor([0, 1]), carry=(), lengths=lengths))

@@ -244,7 +244,10 @@ class Microcircuit(CreditRule):
             size = norm(after.u)
             return Moved(after, norm([a - b for a, b in zip(after.u, now.u, strict=True)]), size, size)
 
-        remedy = "give more steps, a smaller nudge, start='self_predicting', or smaller weights"
+        remedy = (
+            "give smaller weights (gain, an option of the model perceptron), start='self_predicting', a smaller nudge, "
+            "or more steps"
+        )
         return settle(sweep, start, self.steps, self.tolerance, x.dtype, remedy)
 
     def learned(self, state: Lateral, wired: Wired, free: Rest, meter: Meter) -> Lateral:

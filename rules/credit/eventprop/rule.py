@@ -12,6 +12,7 @@ from rules.contract import Batch, Claim, Continues, Credit, CreditRule, Objectiv
 from rules.credit.eventprop.grazing import GRAZING, warn_of_grazing
 from rules.credit.eventprop.linear import Linear, step_of
 from rules.credit.eventprop.stepped import Found, Given, Steep, currents_adjoint, steep
+from rules.credit.eventprop.untimed import untimed
 from rules.errors import unknown
 from rules.fields import at_least, check_fields
 from rules.forward import fold, map_tensors
@@ -43,7 +44,8 @@ class EventProp(CreditRule):
     The exact adjoint of current-based cells is `rules.credit.eventprop.spike_times`, which needs no steps. Here it runs
     in the steps of a model, and goes to that gradient with O(dt). The forward pass keeps spikes, and the slope of V at
     them; layers that do not fire, such as a leaky read-out, are differentiated by autograd, so any loss of their
-    voltage can be learned from. A loss that counts the spikes of the output has no derivative by their times.
+    voltage can be learned from. A loss that counts the spikes of the output has no derivative by their times, which a
+    finding of health says.
 
     Cells must be linear below the threshold and be set back in the membrane alone: `cuba_lif`, `alpha_lif`, and `lif`,
     whose spikes, without a synapse that filters, act in one step, so that nothing converges between such layers.
@@ -130,7 +132,9 @@ class EventProp(CreditRule):
                 for name, g in by_name.items():
                     grads[name] = grads[name] + g if name in grads else g
         cost = meter.cost(forwards=1, backwards=1)
-        return Credit(grads, state, float(loss.detach()), cost, map_tensors(Tensor.detach, carry), info)
+        top, carry = held[-1], map_tensors(Tensor.detach, carry)
+        ill = () if top.cells is None else tuple(untimed(top.site.name, output, objective, views, loss.detach()))
+        return Credit(grads, state, float(loss.detach()), cost, carry, info, findings=ill)
 
     def _through(
         self, layer: Held, upper: Held | None, worth: Tensor, down: bool, info: dict[str, float]

@@ -176,7 +176,8 @@ class EquilibriumPropagation(CreditRule):
             return Moved(after, norm([a - b for a, b in zip(after, now, strict=True)]), size, size)
 
         remedy = (
-            "give more steps, bounded activations such as nn.Hardsigmoid or nn.Tanh behind every layer, smaller weights"
+            "give smaller weights (gain, an option of the model perceptron), bounded activations such as "
+            "nn.Hardsigmoid or nn.Tanh behind every layer, more steps"
             + (f", or a smaller beta than {abs(beta):g}" if beta else "")
         )
         return settle(sweep, states, self.steps, self.tolerance, x.dtype, remedy)

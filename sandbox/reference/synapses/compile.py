@@ -75,8 +75,10 @@ def from_brian2_synapses(
     """
     if delay is not None:
         raise ValueError(
-            f"delay={delay!r}: a rule sees spikes when they reach the synapse, and layers transmit without delay; "
-            "leave it out, or take rules.credit.eventprop.spike_times, whose delays are learned"
+            f"delay={delay!r}: a rule sees spikes when they reach the synapse, so that delays come before it: leave it "
+            "out here, and delay the input, x = sandbox.Delays((inputs,), longest=8, initial=...).eval()(x)[0]; layers "
+            'with delays, "100d8" in sandbox.build, learn by rules of whole models, such as bptt, and events with '
+            "rules.credit.eventprop.spike_times"
         )
     constants = {name: quantity(name, value) for name, value in (namespace or {}).items()}
     house = {name: in_house(value) for name, value in constants.items()}

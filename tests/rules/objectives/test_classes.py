@@ -160,3 +160,14 @@ def test_objectives_that_read_every_step_refuse_padding(name):
         ValueError, match=r"reads every step, and these sequences have different lengths: use .*ce_mean"
     ):
         OBJECTIVES[name]()(Run(output), Batch(output, torch.tensor([0, 1, 2]), lengths=LENGTHS))
+
+
+@pytest.mark.parametrize("objective", ["ce_mean", "tet"])
+def test_samples_without_a_class_are_not_counted(objective):
+    """Two of four have class -100: they are no answers, and the accuracy is a share of the two others."""
+    trainer = rules.Trainer(torch.nn.Sequential(torch.nn.Linear(2, 3)), rules.make("bptt", objective=objective))
+    x = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+    y = torch.tensor([0, -100, 1, -100])
+    found, alone = trainer.evaluate([(x, y)]), trainer.evaluate([(x[::2], y[::2])])
+    assert found["samples"] == 2
+    assert found["accuracy"] == alone["accuracy"]

@@ -45,6 +45,11 @@ def run(tmp_path, *options):
             ["--network.model", "diehl_cook"],
         ),
         (
+            ["--rule", "stdp", "--network.hidden", "[]"],
+            "as options: --network.readout lif, or --network.neuron lif for hidden layers",
+            ["--network.readout", "lif"],
+        ),
+        (
             ["--rule", "bptt", "--encoder", "still"],
             "as options: another --encoder than still, or --network.model perceptron",
             ["--network.model", "perceptron"],
@@ -55,3 +60,15 @@ def test_what_is_said_helps(tmp_path, capsys, rule, said, mended):
     assert run(tmp_path, *rule) == 2
     assert said in capsys.readouterr().err
     assert run(tmp_path, *rule, *mended) == 0
+
+
+def test_a_network_that_does_not_rest_does_with_the_gain_that_is_said(tmp_path, capsys):
+    deep = ["--encoder", "still", "--rule", "microcircuit"]
+    hidden = "hidden: [64, 64, 64, 64, 64, 64]"
+    model = f"{{name: perceptron, options: {{{hidden}, gain: 2.0}}}}"
+    assert run(tmp_path, *deep, "--network.model", model) == 2
+    said = capsys.readouterr().err
+    assert "the state still moves after 1000 steps" in said
+    assert "as options: --network.model '{name: perceptron, options: {gain: 0.5}}'" in said
+    smaller = f"{{name: perceptron, options: {{{hidden}, gain: 0.5}}}}"
+    assert run(tmp_path, *deep, "--network.model", smaller) == 0

@@ -141,13 +141,43 @@ class Uneven(Bandit):
         return moved._replace(ended=torch.tensor([True, self._at > 3]))
 
 
-def test_copies_that_end_at_different_times_have_no_baseline():
-    def learnt(**options):
-        return learn(Uneven(copies=2), rules.Trainer(net(), rules.make("r_stdp", **options)), Episodes(number=1))
+class Seen(Uneven):
+    """Such a bandit, which shows its first copy something else once that has ended."""
 
-    assert learnt().shape == (1, 2)
-    with pytest.raises(ValueError, match="copies of Uneven end at different times, .* take baseline='none', or copies"):
-        learnt(baseline="mean")
+    def __init__(self, shown, **options):
+        super().__init__(copies=2, **options)
+        self.shown = shown
+
+    def step(self, action):
+        moved = super().step(action)
+        return moved._replace(observation=torch.tensor([[self.shown], [1.0]]))
+
+
+@pytest.mark.parametrize(("name", "options"), [("r_stdp", {}), ("r_stdp", {"baseline": "mean"}), ("three_factor", {})])
+def test_a_copy_that_has_ended_moves_nothing(name, options):
+    """The other copy learns; what the first one still sees and fires makes no difference, to the last bit."""
+
+    def learnt(shown):
+        model = net()
+        with torch.no_grad():
+            model.layers[0].synapse.weight.fill_(4.0)
+        rule = rules.make(name, lr=0.1, **options)
+        found = learn(Seen(shown, delay=2), rules.Trainer(model, rule), Episodes(number=3, explore=0.0))
+        return found, model.layers[0].synapse.weight.detach().clone()
+
+    (some, seen), (same, unseen) = learnt(1.0), learnt(0.0)
+    assert float((seen - 4.0).abs().max()) > 0
+    assert torch.equal(some, same)
+    assert torch.equal(seen, unseen)
+
+
+def test_a_copy_that_has_ended_is_no_part_of_what_was_usual():
+    """The running mean is that of the steps of copies that are told something."""
+    trainer_ = rules.Trainer(net(), rules.make("r_stdp", baseline="mean", memory=0.0))
+    x = torch.ones(4, 2, 1)
+    carry = trainer_.step(rules.Batch(x, targets=torch.zeros(4, 2))).carry
+    trainer_.step(rules.Batch(x, targets=torch.ones(4, 2), carry=carry, lengths=torch.tensor([0, 4])))
+    assert float(trainer_.state["sum"]) == 1.0
 
 
 def test_a_population_fires_independently_with_the_chance_of_its_value():

@@ -6,7 +6,9 @@ import builtins
 
 import brian2 as b2
 import pytest
+import torch
 
+from sandbox import Delays
 from sandbox.reference import from_brian2_synapses
 from tests.sandbox.reference import fuzz
 from tests.sandbox.reference.synaptic_models import PAIR, PAIR_TIMES
@@ -241,7 +243,8 @@ def test_delays_are_sent_to_what_learns_them():
     from sandbox.reference import from_brian2_synapses
 
     with pytest.raises(
-        ValueError, match=r"delay='1\*ms': a rule sees spikes when they reach the synapse, .*spike_times"
+        ValueError,
+        match=r"delay='1\*ms': a rule sees spikes when they reach the synapse, .*sandbox.Delays.*\"100d8\".*spike_times",
     ):
         from_brian2_synapses("w : 1", on_pre="v_post += w", delay="1*ms")
 
@@ -282,3 +285,10 @@ def test_nothing_is_evaluated_or_executed(monkeypatch):
 def test_synapses_of_a_grammar_are_refused_in_words():
     accepted = fuzz.synapses(100, seed=3)
     assert 2 < accepted < 90  # the generator makes both
+
+
+def test_an_input_is_delayed_as_the_message_says():
+    x = torch.zeros(12, 2, 3)
+    x[1] = 1.0
+    late = Delays((3,), longest=8, initial=torch.tensor([1.0, 4.0, 7.0])).eval()(x)[0]
+    assert late.argmax(0).tolist() == [[2, 5, 8], [2, 5, 8]]

@@ -27,8 +27,9 @@ from sandbox.runs import index, seal
 from sandbox.runs.book import RunFailed
 from sandbox.runs.checkpoint import packed
 from sandbox.runs.folder import load
+from sandbox.runs.judging import look_once
 from sandbox.runs.preparing import evaluation, own_process, prepare
-from sandbox.runs.run import _look_once, run
+from sandbox.runs.run import run
 from tests.conftest import ROOT
 
 TINY = Experiment(
@@ -73,11 +74,13 @@ def test_a_finished_run_is_not_touched_again(tmp_path, monkeypatch):
 
 def test_a_look_at_the_test_set_that_is_cut_short_counts(tmp_path):
     class Cut:
-        def evaluate(self, loader, steps):
+        rule = rules.make("bptt")
+
+        def evaluate(self, loader, steps, measure):
             raise Stop
 
     with pytest.raises(Stop):
-        _look_once(Cut(), None, range(1, 3), tmp_path / "test.json")
+        look_once(Cut(), None, range(1, 3), tmp_path / "test.json", None, 0)
     assert files.read_json(tmp_path / "test.json") == {"evaluations": 1}
 
 
@@ -530,3 +533,23 @@ def test_the_training_loss_is_a_mean_over_samples(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
     assert lines[1]["train_loss"] == pytest.approx(wanted, rel=1e-12)
     assert [info.samples for info in infos] == [50, 50, 1]
+
+
+@pytest.mark.parametrize(("every", "heard", "keep"), [(100, 1, "last"), (100, 1, "best"), (0, 0, "last")])
+def test_a_run_at_chance_says_so_where_health_is_checked(tmp_path, capsys, every, heard, keep):
+    """100 steps at a learning rate of 0, of three cells whose read-out is by assignment: 400 answers are enough."""
+    told = replace(
+        TINY,
+        task=Choice("yinyang", {"train": 250, "validation": 50, "test": 400}),
+        rule=RuleConfig("stdp", {"lr": 0.0, "objective": "assignment"}),
+        network=NetworkConfig(hidden=[3]),
+        epochs=20,
+        health=Health(every=every),
+        keep=keep,
+    )
+    result = run(told, tmp_path / "r")
+    assert result["test"]["accuracy"] < 0.4
+    said = [each for each in result["health"] if each.startswith("the network is at chance")]
+    assert len(said) == heard
+    assert ("health at step 100 of r: the network is at chance" in capsys.readouterr().err) == bool(heard)
+    assert all("--network.model diehl_cook" in each for each in said)

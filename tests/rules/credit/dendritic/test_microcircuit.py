@@ -187,7 +187,8 @@ def test_what_it_cannot_learn_is_refused():
     with pytest.raises(ValueError, match="Microcircuit knows the error at the output alone, and .* needs"):
         rules.LearningRule(rules.make("tcl").objective, Microcircuit(), SGD(0.1))
     with pytest.raises(
-        NotSettled, match=r"the state still moves after 2 steps, .*: give more steps, a smaller nudge, st"
+        NotSettled,
+        match=r"the state still moves after 2 steps, .*: give smaller weights \(gain, an option of the model",
     ):
         credit(Microcircuit(steps=2, start="random"), chain(), batch())
     rule = Microcircuit()
