@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sandbox.reference.compiler import grammar
+from sandbox.reference.compiler.divided import divided
 from sandbox.reference.compiler.formula import OPERATORS, Closure, closed
 from sandbox.reference.compiler.functions import FUNCTIONS, Function, truncated
 from sandbox.reference.compiler.maker import OPERATORS as SIGNS
@@ -136,4 +137,7 @@ def _whole(x: Tensor) -> Tensor:
     return x.to(torch.float64) if x.dtype == torch.bool else truncated(x)
 
 
-FUNCTIONS_OF_TENSORS = FUNCTIONS | {"int": Function(1, FUNCTIONS["int"].plain, _whole)}
+FUNCTIONS_OF_TENSORS = FUNCTIONS | {
+    "int": Function(1, FUNCTIONS["int"].plain, _whole),
+    "divided": Function(3, divided, divided),  # of three or more, in the exact steps of variables in a chain
+}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 import brian2 as b2
+import numpy as np
 import pytest
 import torch
+from scipy.linalg import expm
 
 from sandbox.reference import from_brian2_synapses
 from sandbox.reference.synapses.in_brian2 import synapses_in_brian2
@@ -106,6 +108,22 @@ def test_equal_time_constants_have_the_limit_of_their_solution():
     grown = (found[-1] - found[0]).flatten()
     # a few roundings of numbers near 1
     assert float((grown - passed * math.exp(-passed)).abs().max()) < 1e-14
+
+
+@pytest.mark.parametrize("times", [(5, 5, 7), (5, 7, 5), (7, 5, 5), (5, 5, 5), (5, 5.0001, 7), (5, 6, 7)])
+def test_a_chain_of_three_time_constants_has_its_exact_solution(times):
+    """Close and equal ones, too, where Brian2's own solution divides by a difference that is nearly 0."""
+    lines = ["w : 1", "dx/dt = (y - x) / tau_a : 1", "dy/dt = (z - y) / tau_b : 1", "dz/dt = -z / tau_c : 1"]
+    model = "\n".join([lines[0], *(f"{line} (event-driven)" for line in lines[1:])])
+    space = {name: value * b2.ms for name, value in zip(("tau_a", "tau_b", "tau_c"), times, strict=True)}
+    rule = from_brian2_synapses(model, on_pre="w += x; z += 1", namespace=space)
+    pre, post = torch.zeros(20, INPUTS, dtype=torch.float64), torch.zeros(20, CELLS, dtype=torch.float64)
+    pre[[2, 15]] = 1
+    found = ours(rule, weights({"model": ""}), pre, post, 1.0)["w"]
+    a, b, c = (1 / value for value in times)
+    passed = expm(13 * np.array([[-a, a, 0], [0, -b, b], [0, 0, -c]]))[0, 2]
+    # a difference of weights near 1, and thirteen steps that each round a few times
+    assert float(((found[-1] - found[0]).flatten() - passed).abs().max()) < 1e-13
 
 
 def test_traces_cost_as_much_as_they_depend_on():
