@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from rules.errors import unknown
 from sandbox.reference.compiler import effort, grammar
+from sandbox.reference.compiler.explicit import updater_of
 from sandbox.reference.compiler.functions import FUNCTIONS, RANDOM
 from sandbox.reference.compiler.methods import METHODS
 from sandbox.reference.compiler.names import CLOCK, CLOCKS, CONSTANTS, NOISE, RESERVED, check_known, check_own
@@ -179,7 +180,7 @@ def _updated(group: Any, methods: Sequence[str], lines: Sequence[Equation]) -> t
 
 
 def _tried(group: Any, method: str, problems: dict[str, str]) -> str | None:
-    group.state_updater.method_choice = exact if method == "exact" else method
+    group.state_updater.method_choice = exact if method == "exact" else updater_of(method, group.equations)
     try:
         group.state_updater.update_abstract_code(run_namespace={})
     except Exception as error:  # Brian2 and SymPy raise a dozen kinds for what they cannot solve

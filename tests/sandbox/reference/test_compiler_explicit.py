@@ -1,0 +1,62 @@
+"""Code of Runge-Kutta steps beside that of Brian2, statement for statement run on the same numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+b2 = pytest.importorskip("brian2")
+
+from sandbox.reference.compiler.explicit import updater_of  # noqa: E402
+
+MODELS = {
+    "one": "dv/dt = -v / tau : 1",
+    "two that depend on each other": "dv/dt = (v*w - v**3)/tau : 1\ndw/dt = (v - w*exp(-v))/tau : 1",
+    "subexpressions within one another": "dv/dt = (s*v - s)/tau : 1\ns = r**2 - w : 1\nr = v + w : 1\ndw/dt = -w*r/tau : 1",
+    "one that nothing reads": "dv/dt = -v/tau : 1\ns = v**2 : 1",
+    "the time": "dv/dt = (sin(t/tau) - v*cos(2*t/tau))/tau : 1",
+    "a name twice": "dv/dt = -(v - a)*(v + a)/tau : 1\na = v*t/tau : 1",
+    "signs and powers": "dv/dt = -v**2/tau - -v/tau : 1",
+    "conditions": "dv/dt = (int(v > w)*w - v)/tau : 1\ndw/dt = (int(not (v < 1 and w > 0)) - w)/tau : 1",
+    "a parameter": "dv/dt = (p - v)/tau : 1\np : 1",
+    "over one step": "dv/dt = (s - v)/tau : 1\ns = v**2 : 1 (constant over dt)",
+    "a function of two": "dv/dt = clip(v*w, -0.3, 0.4)/tau : 1\ndw/dt = -w/tau : 1",
+}
+VALUES = {"v": 0.7, "w": -0.4, "p": 1.3, "s": 0.49, "tau": 3.0, "t": 2.0, "dt": 0.5}
+FUNCTIONS = {name: getattr(math, name) for name in ("exp", "sin", "cos")} | {
+    "clip": lambda x, low, high: min(max(x, low), high)
+}
+
+
+def ended(code):
+    """The values after statements."""
+    space = FUNCTIONS | VALUES
+    for line in code.splitlines():
+        exec(line, {}, space)
+    return {name: space[name] for name in VALUES}
+
+
+@pytest.mark.parametrize("method", ["rk2", "rk4"])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_step_is_that_of_brian2(name, method):
+    """A few roundings apart, of values near 1."""
+    equations = b2.Equations(MODELS[name])
+    code = updater_of(method, equations)(equations)
+    found, wanted = ended(code), ended(b2.StateUpdateMethod.stateupdaters[method](equations, {}))
+    assert found == pytest.approx(wanted, rel=1e-14)
+    assert found["v"] != VALUES["v"]
+
+
+def test_a_subexpression_is_written_once_for_a_stage():
+    equations = b2.Equations(MODELS["subexpressions within one another"])
+    code = updater_of("rk4", equations)(equations)
+    assert [code.count(f"__{name}_{stage} = ") for name in "rs" for stage in (1, 2, 3, 4)] == [1] * 8
+
+
+@pytest.mark.parametrize(
+    "text", ["dv/dt = -v/tau + xi*tau**-0.5 : 1", "dv/dt = (rand() - v)/tau : 1", "dv/dt = s/tau : 1\ns = randn() : 1"]
+)
+def test_noise_and_draws_are_left_to_brian2(text):
+    assert updater_of("rk4", b2.Equations(text)) == "rk4"
+    assert updater_of("euler", b2.Equations("dv/dt = -v/tau : 1")) == "euler"
