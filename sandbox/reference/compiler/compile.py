@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, make_dataclass, replace
 from typing import Any, Literal, cast
@@ -18,7 +17,7 @@ from sandbox.reference.compiler.constants import check_times, constants_of, name
 from sandbox.reference.compiler.drive import Drive, require_driven
 from sandbox.reference.compiler.given import Given, behind, callers, given
 from sandbox.reference.compiler.maker import build
-from sandbox.reference.compiler.measured import undefined
+from sandbox.reference.compiler.measured import check_step
 from sandbox.reference.compiler.methods import chosen
 from sandbox.reference.compiler.model import Model
 from sandbox.reference.compiler.names import CONSTANTS
@@ -196,7 +195,7 @@ def _compiled(
     neuron: CompiledNeuron = _class(model, text, step, units, drive, starts, recipe, values, folded, called)(
         **values, **period, surrogate=Surrogate(surrogate) if isinstance(surrogate, str) else surrogate
     )
-    _check_finite(neuron, step.method, "inf" in reads)
+    check_step(neuron, step.method, "inf" in reads)
     if inputs:
         require_driven(neuron, text, list(used))
     kept = {name: value for name, value in tensors.items() if name in values}
@@ -289,21 +288,3 @@ def _period(model: Model, values: Mapping[str, float], tensors: Mapping[str, Ten
     """Return the refractory time [ms] as a field, unless a constant of that name exists."""
     found = model.period is not None and "t_refractory" not in values
     return {"t_refractory": period_of(model, {**values, **tensors})} if found else {}
-
-
-def _check_finite(neuron: CompiledNeuron, method: str, infinite: bool) -> None:
-    """Write the programs once: a coefficient that is not finite comes from two equal time constants."""
-    plan = neuron._plan(neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64)), 0.1)
-    constants = [c for program in (plan.update, plan.threshold, plan.reset) if program for c in program.constants]
-    fits = not any(math.isnan(float(c)) or (math.isinf(float(c)) and not infinite) for c in constants)
-    if fits and not undefined(neuron):
-        return
-    if infinite:
-        raise ValueError(
-            "a step with inf in these equations is not a number: inf is a bound, as in clip(v, 0*mV, inf*mV)"
-        )
-    times = ", ".join(f"{name}={value:g}" for name, value in neuron.parameters.items() if name.startswith("tau"))
-    raise ValueError(
-        f"Brian2's {method!r} solution is not finite for these constants ({times}): it divides by the difference of "
-        "two rates that are equal; make one differ by a part in 1e4, or use method='exponential_euler' or 'rk4'"
-    )

@@ -111,6 +111,24 @@ def checked(neuron: Any) -> Any:
     return neuron
 
 
+def check_step(neuron: Any, method: str, infinite: bool) -> None:
+    """Write the programs once: a coefficient that is not finite comes from two equal time constants."""
+    plan = neuron._plan(neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64)), 0.1)
+    constants = [c for program in (plan.update, plan.threshold, plan.reset) if program for c in program.constants]
+    fits = not any(math.isnan(float(c)) or (math.isinf(float(c)) and not infinite) for c in constants)
+    if fits and not undefined(neuron):
+        return
+    if infinite:
+        raise ValueError(
+            "a step with inf in these equations is not a number: inf is a bound, as in clip(v, 0*mV, inf*mV)"
+        )
+    times = ", ".join(f"{name}={value:g}" for name, value in neuron.parameters.items() if name.startswith("tau"))
+    raise ValueError(
+        f"Brian2's {method!r} solution is not finite for these constants ({times}): it divides by the difference of "
+        "two rates that are equal; make one differ by a part in 1e4, or use method='exponential_euler' or 'rk4'"
+    )
+
+
 def unheard(neuron: Any) -> str:
     """Return the message for a neuron whose one input nothing reads, with the names that may be meant.
 
