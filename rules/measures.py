@@ -52,7 +52,7 @@ class Accuracy:
         self.tied += int(((answers == answers.amax(-1, keepdim=True)).sum(-1) > 1).sum())
         self.rows += len(truth)
         found, sizes = truth.unique(return_counts=True)
-        self.classes.update(dict(zip(found.tolist(), sizes.tolist(), strict=True)))
+        self.classes.update(dict(zip(found.cpu().tolist(), sizes.cpu().tolist(), strict=True)))
 
     @property
     def guess(self) -> float:
