@@ -9,12 +9,14 @@ with many of them. Here a stage assigns each subexpression once:
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import partial
 from typing import Any, NamedTuple
 
 from sandbox.reference.compiler.functions import RANDOM
+from sandbox.reference.compiler.names import CLOCK
 
 
 class Tableau(NamedTuple):
@@ -25,6 +27,7 @@ class Tableau(NamedTuple):
 
 
 HALF = Fraction(1, 2)
+_DECIDES = re.compile(r"[<>%]|//|==|!=|\b(?:int|floor|ceil|sign)\b")  # steps at a value
 TABLEAUS = {
     "rk2": Tableau((Fraction(0), HALF), (Fraction(0), Fraction(1))),
     "rk4": Tableau(
@@ -36,10 +39,15 @@ TABLEAUS = {
 def updater_of(method: str, equations: Any) -> str | Callable[..., str]:
     """Return what Brian2 is given for a method: a function that writes the code, or the name where this one cannot.
 
-    Equations with noise, or that draw numbers, are left to Brian2.
+    Left to Brian2 are equations with noise, or that draw numbers, and those in which a moment decides: how SymPy writes
+    an equation decides whether a time such as 3 dt is rounded to before or behind it.
     """
-    drawing = any(set(equations[name].identifiers) & set(RANDOM) for name in _written(equations))
-    return method if method not in TABLEAUS or equations.is_stochastic or drawing else partial(_code, method)
+    if method not in TABLEAUS or equations.is_stochastic:
+        return method
+    names = set().union(*(equations[name].identifiers for name in _written(equations)))
+    decides = any(_DECIDES.search(equations[name].expr.code) for name in _written(equations))
+    left = not names.isdisjoint(RANDOM) or (decides and not names.isdisjoint(CLOCK))
+    return method if left else partial(_code, method)
 
 
 def _written(equations: Any) -> list[str]:

@@ -60,3 +60,11 @@ def test_a_subexpression_is_written_once_for_a_stage():
 def test_noise_and_draws_are_left_to_brian2(text):
     assert updater_of("rk4", b2.Equations(text)) == "rk4"
     assert updater_of("euler", b2.Equations("dv/dt = -v/tau : 1")) == "euler"
+
+
+@pytest.mark.parametrize("side", ["floor(t/tau) - v", "int(t > 3*tau)*v", "v*(t % tau)", "s", "int(lastspike < 2)*v"])
+def test_moments_that_decide_are_left_to_brian2(side):
+    equations = b2.Equations(
+        f"dv/dt = ({side})/tau : 1\ns = t//tau : 1" if side == "s" else f"dv/dt = ({side})/tau : 1"
+    )
+    assert updater_of("rk2", equations) == "rk2"
