@@ -1,5 +1,7 @@
 """Validation of neurons whose constants and initial values differ by cell."""
 
+from dataclasses import replace
+
 import brian2 as b2
 import pytest
 import torch
@@ -33,7 +35,7 @@ def test_a_cell_with_another_constant_is_seen():
         tau = wrong.tau.clone()
         if tau.ndim:
             tau[1::4] = 9.0
-        return neuron.with_parameters(tau=tau, t_refractory=wrong.t_refractory)
+        return replace(wrong, tau=tau)
 
     wrong = Wrong(tau=neuron.tau, t_refractory=neuron.t_refractory, surrogate=neuron.surrogate)
     assert not validate(wrong, cells=4, duration=40.0, tiers=("same_scheme",)).passed
