@@ -19,7 +19,7 @@ from sandbox.reference.compiler.measured import admitted, checked, no_parameter,
 from sandbox.reference.compiler.model import Model
 from sandbox.reference.compiler.plan import Plan, changed_period, planned, written
 from sandbox.reference.compiler.program import Program
-from sandbox.reference.compiler.reading import CLOCKS, Exact, Gated, any_of, places, require_cells, started
+from sandbox.reference.compiler.reading import CLOCKS, Exact, Gated, any_of, of_cells, places, require_cells, started
 
 STARTING = 1000  # the first stream of draws of initial values
 UNREAD = "unread"  # the input of a neuron without one
@@ -181,7 +181,8 @@ class CompiledNeuron(Neuron):
         if more:
             surrogate = Gated(surrogate, more[0]) if model.exact is None else Exact(surrogate, more[0])
         if model.stays is None:
-            spikes, wait = spike(surrogate, u, wait, self.t_refractory, dt, model.strict)
+            with of_cells(self, state[0]):
+                spikes, wait = spike(surrogate, u, wait, self.t_refractory, dt, model.strict)
             spikes = spikes.to(state[0].dtype)
         else:
             wait = torch.zeros_like(u) if wait is None else wait
@@ -269,11 +270,8 @@ class CompiledNeuron(Neuron):
 
     def _run(self, program: Program, given: Sequence[Any], state: Any, dt: float) -> list[Tensor]:
         """Run a program on what is given and its further inputs: draws, the time, the index, parameters as tensors."""
-        try:
+        with of_cells(self, state[0]):
             return program([*given, *(self._read(name, state, dt) for name in program.extra)])
-        except RuntimeError:
-            require_cells(self, tuple(state[0].shape))
-            raise
 
     def _read(self, name: str, state: Any, dt: float) -> Any:
         if name in self.model.draws:
@@ -290,7 +288,6 @@ class CompiledNeuron(Neuron):
         key = (dt, like.dtype, like.device, state[-3] is None)
         cache: dict[Any, Plan] = self.__dict__.setdefault("_plans", {})
         if key not in cache:
-            require_cells(self, tuple(like.shape))
             known = self._numbers()
             swing = float(self.swing)
             shared = (*key, swing, *known.items())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -113,6 +114,16 @@ def require_cells(neuron: Any, shape: tuple[int, ...]) -> None:
                 f"{what} has a value for each of {value.shape[-1]} cells, in shape {tuple(value.shape)}, and there are "
                 f"{shape[-1]}, in shape {shape}: give one number, or one for each cell"
             )
+
+
+@contextmanager
+def of_cells(neuron: Any, like: Tensor) -> Iterator[None]:
+    """Say which constant does not fit cells like these, where PyTorch says that two sizes differ."""
+    try:
+        yield
+    except RuntimeError:
+        require_cells(neuron, tuple(like.shape))
+        raise
 
 
 def as_kind(kind: str, value: Tensor) -> Tensor:
