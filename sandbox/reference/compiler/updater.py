@@ -18,6 +18,7 @@ from sandbox.reference.compiler.units import symbols
 from sandbox.reference.compiler.written import Code, Equation, Expression
 from sandbox.reference.need import brian2
 
+_DRAW = re.compile(rf"{NOISE.pattern} = .*")
 NOTHING = Code("", ())  # no statements
 
 
@@ -186,9 +187,10 @@ def _tried(group: Any, method: str, problems: dict[str, str]) -> str | None:
     except Exception as error:  # Brian2 and SymPy raise a dozen kinds for what they cannot solve
         problems[method] = (str(error) or type(error).__name__).splitlines()[0]
         return None
-    code = "\n".join(
-        line for line in str(group.state_updater.abstract_code).splitlines() if not line.startswith("not_refractory =")
-    )
+    lines = str(group.state_updater.abstract_code).splitlines()
+    noises = sorted(line for line in lines if _DRAW.fullmatch(line))  # Brian2 writes them in another order each time
+    others = [line for line in lines if not (line.startswith("not_refractory =") or _DRAW.fullmatch(line))]
+    code = "\n".join([*noises, *others])
     if method == "exponential_euler" and (powers := _powers(group.equations)):
         problems[method] = (
             f"the equation of {powers!r} has higher powers of {powers!r}, which Brian2 would drop without a warning"
