@@ -16,6 +16,7 @@ from sandbox.neurons.base import Neuron
 from sandbox.neurons.cell import Cell
 from sandbox.neurons.dice import DRAWS, following
 from sandbox.reference.compiler.functions import counted
+from sandbox.reference.compiler.triangular import by_brian2, misread
 from sandbox.reference.need import brian2
 from sandbox.reference.quantities import PERIOD, base, give, of_cells, private, refractoriness, several, stored, unit
 from sandbox.simulation import Trajectory
@@ -123,7 +124,7 @@ def make_group(
         threshold=neuron.threshold,
         reset=neuron.reset_code,
         refractory=refractoriness(neuron) if periods is None else private(neuron, PERIOD),
-        method=method or neuron.method,
+        method=method or scheme(neuron),
         namespace=physical,
         dt=dt * b2.ms,
         events={name: condition for name, (condition, _) in events(neuron).items()} or None,
@@ -185,6 +186,12 @@ def drawn(neuron: Neuron, state: Any, currents: Tensor) -> dict[str, Tensor]:
         name: torch.stack([DRAWS[kind](key, state[0], stream) for key in keys])
         for stream, (name, kind) in enumerate(neuron.draws.items())
     }
+
+
+def scheme(neuron: Neuron) -> Any:
+    """Return the method of a group: its name, or a function where Brian2's "exact" would misread a variable's name."""
+    moving = re.findall(r"\bd(\w+)/dt", neuron.equations)
+    return by_brian2 if neuron.method == "exact" and misread(moving) else neuron.method
 
 
 def thrown(neuron: Neuron) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from sandbox.reference.affine import Edges
-from sandbox.reference.brian import drawn, events, evolving, jumps, throw, thrown
+from sandbox.reference.brian import drawn, events, evolving, jumps, scheme, throw, thrown
 from sandbox.reference.need import brian2
 from sandbox.reference.populations import INPUT, Afferent, Cells
 from sandbox.reference.quantities import base, give, of_cells, private, refractoriness, stored, unit
@@ -179,7 +179,7 @@ def _group(name: str, layer: Cells, steps: int, samples: int, clock: Any) -> Any
         threshold=neuron.threshold,
         reset=neuron.reset_code or None,
         refractory=refractoriness(neuron) if neuron.spiking else False,
-        method=neuron.method,
+        method=scheme(neuron),
         namespace=physical,
         clock=clock,
         name=name,

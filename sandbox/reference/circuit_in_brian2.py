@@ -14,7 +14,7 @@ from sandbox.events import Events
 from sandbox.kernels.circuit import Wire
 from sandbox.neurons.base import Neuron
 from sandbox.neurons.stepping import rest
-from sandbox.reference.brian import drawn, events, evolving, jumps, plain_numpy, throw, thrown, with_equations
+from sandbox.reference.brian import drawn, events, evolving, jumps, plain_numpy, scheme, throw, thrown, with_equations
 from sandbox.reference.need import brian2
 from sandbox.reference.quantities import base, give, of_cells, private, refractoriness, stored, unit
 
@@ -88,7 +88,7 @@ def _cells(circuit: Circuit, currents: Tensor, dt: float, state: Any) -> Any:
         threshold=neuron.threshold,
         reset=neuron.reset_code,
         refractory=refractoriness(neuron),
-        method=neuron.method,
+        method=scheme(neuron),
         namespace=physical,
         dt=dt * b2.ms,
         name="cells",

@@ -53,7 +53,7 @@ def _each(value: Tensor, shape: Sequence[int]) -> Any:
 def give(group: Any, values: dict[str, Any]) -> None:
     """Set variables of a group; one that all cells share has the value of the first."""
     for name, each in values.items():
-        setattr(group, name, each.flatten()[0] if group.variables[name].scalar and each.ndim else each)
+        group.state(name)[:] = each.flatten()[0] if group.variables[name].scalar and each.ndim else each
 
 
 def several(value: Any) -> bool:

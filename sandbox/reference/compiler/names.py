@@ -16,6 +16,7 @@ CLOCK = ("t", "t_in_timesteps", "lastspike", "i", "N")
 CLOCKS = frozenset({"t", "t_si", "t_in_timesteps", "lastspike_si"})
 MOVING = CLOCKS | {"i", "N"}  # what differs by step or cell without any input
 NOISE = re.compile(r"xi(_[A-Za-z0-9_]+)?")
+OF_SYMPY = ("oo", "zoo", "nan")  # what a division by zero gives
 RESERVED = (
     "key",
     "wait",
@@ -70,12 +71,41 @@ RESERVED = (
     "count",
     "index",
     "fired",
+    "at_epoch",
+    "called",
+    "causal",
+    "changing",
+    "clamped",
+    "difference",
+    "drawn",
+    "kernel_when_compiled",
+    "levels",
+    "longest",
+    "preset_currents",
+    "progress",
+    "published_dt",
+    "reach",
+    "rebuild",
+    "recordable",
+    "reference",
+    "respond",
+    "shared",
+    "spontaneous",
+    "unit",
+    "within",
+    "within_period",
+    "spikes",
+    "variables",
+    "raster",
+    "events",
+    "self",
+    "state",
 )
 
 
 def check_own(own: Sequence[str], namespace: Mapping[str, Any], taken: Iterable[str], whole: str, ending: str) -> None:
     """Raise ValueError for a name that is defined twice, or reserved: `taken` are those of every `whole`."""
-    reserved = {*symbols(), *CONSTANTS, *taken, *FUNCTIONS, *RANDOM}
+    reserved = {*symbols(), *CONSTANTS, *taken, *FUNCTIONS, *RANDOM, *OF_SYMPY}
     for name in (*own, *namespace):
         if name in reserved or NOISE.fullmatch(name):
             raise ValueError(

@@ -11,7 +11,8 @@ with divided differences f[...] of the exponential. Reference: Higham 2008, Func
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -108,7 +109,7 @@ def _difference(rates: tuple[Any, ...], dt: Any) -> Any:
 def exact(equations: Any, variables: Mapping[str, Any], method_options: Any = None) -> str:
     """Return what Brian2's method "exact" returns, by this step where it is one for it; raises as Brian2 does."""
     from brian2.stateupdaters.base import UnsupportedEquationsException
-    from brian2.stateupdaters.exact import get_linear_system, is_constant_over_dt, linear
+    from brian2.stateupdaters.exact import get_linear_system, is_constant_over_dt
 
     try:
         names, matrix, constants = get_linear_system(equations, variables)
@@ -117,4 +118,35 @@ def exact(equations: Any, variables: Mapping[str, Any], method_options: Any = No
         found = step(names, matrix, constants) if steady and not equations.is_stochastic else None
     except UnsupportedEquationsException:
         found = None
-    return found or str(linear(equations, variables, method_options))
+    return found or by_brian2(equations, variables, method_options)
+
+
+def by_brian2(equations: Any, variables: Mapping[str, Any], method_options: Any = None) -> str:
+    """Return what Brian2's method "exact" returns, with other names while it solves; raises as Brian2 does.
+
+    Brian2 takes its solution's variables for what SymPy calls so: `E` for Euler's number, and `beta` for a function.
+    """
+    from brian2.stateupdaters.exact import linear
+
+    taken = {*equations.identifiers, *equations.names, *variables}
+    other: dict[str, str] = {}
+    for name in misread(equations.diff_eq_names):
+        other[name] = f"{name}_0"
+        while other[name] in taken or misread([other[name]]):
+            other[name] += "0"
+    renamed = {new: variables[name] for name, new in other.items() if name in variables}
+    code = str(linear(equations.substitute(**other) if other else equations, {**variables, **renamed}, method_options))
+    for name, new in other.items():
+        code = re.sub(rf"\b(_?){new}\b", rf"\1{name}", code)
+    return code
+
+
+def misread(names: Iterable[str]) -> list[str]:
+    """Return the names that mean something to SymPy.
+
+    >>> misread(["v", "E", "trace"])
+    ['E', 'trace']
+    """
+    import sympy
+
+    return [name for name in names if hasattr(sympy, name)]

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from sandbox.reference import from_brian2, validate
+from sandbox.reference.compiler.names import RESERVED
+from sandbox.simulation import Trajectory
 from tests.sandbox.reference.beside_brian2 import CELLS, CLOSE, Case, compiled, ran, ran_in_brian2
 
 ARRAY = np.linspace(5, 20, CELLS)
@@ -197,3 +200,25 @@ def test_every_step_is_that_of_brian2(name):
     if case.threshold:
         assert int(fired.sum()) >= case.spikes > 0
         assert torch.equal(spikes, fired)
+
+
+@pytest.mark.parametrize("name", ["difference", "state", "spikes"])
+def test_names_that_every_neuron_has_may_be_a_model_s_own(name):
+    equations = f"dv/dt = (I - {name})/({name}_0*ms) : 1\nd{name}/dt = (v - {name})/(5*ms) : 1"
+    constants = {f"{name}_0": 8.0}
+    neuron = from_brian2(equations, "v > 1", f"v = 0; {name} += 0.1", None, "euler", constants, "I", input_unit="1")
+    assert validate(neuron).passed
+    for constant in ("clamped", "respond", "recordable", "called", "longest"):
+        equations = f"dv/dt = (I - v)/({constant}*ms) : 1"
+        neuron = from_brian2(equations, method="euler", input="I", input_unit="1", namespace={constant: 8.0})
+        one = torch.ones(1, dtype=torch.float64)
+        assert float(neuron.step(one, neuron.initial_state((1,), one), 2.0)[1].v) == 0.25
+        assert neuron.parameters[f"{constant}_"] == 8.0
+
+
+def test_no_attribute_of_a_neuron_is_left_to_its_constants():
+    """A constant `levels` would be read where kernels ask how many levels the outputs of a cell have."""
+    neuron = from_brian2("dv/dt = (I - v)/(8*ms) : 1", method="euler", input="I", input_unit="1")
+    of_runs = (*dir(Trajectory), *Trajectory.__dataclass_fields__)
+    names = {name for name in (*dir(neuron), *vars(neuron), *of_runs) if not name.startswith("_")}
+    assert names - {*RESERVED} == {"t_refractory", "t"}  # a constant of the namespace may be the first; t is the clock

@@ -77,6 +77,7 @@ CASES = {
     "reset without a threshold": (lambda: make(threshold=None), "without a threshold"),
     "reset that is no statement": (lambda: make(reset="v"), "'v' is not an assignment; write 'v = v_reset'"),
     "reserved name of a variable": (lambda: make("ddt/dt = -dt / tau : 1", "dt > 1", None), "'dt' is reserved"),
+    "infinity as a name": (lambda: make("doo/dt = -oo / tau : 1", "oo > 1", None), "'oo' is reserved .*'oo_cell'"),
     "reserved name in the namespace": (lambda: make(namespace={**SPACE, "mV": 1 * b2.volt}), "'mV' is reserved"),
     "a name that is defined twice": (lambda: make(namespace={**SPACE, "v": 1 * b2.volt}), "'v' is defined twice"),
     "negative time constant": (

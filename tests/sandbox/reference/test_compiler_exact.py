@@ -1,5 +1,6 @@
 """Exact steps of linear equations beside SciPy's matrix exponential and Brian2's own solution."""
 
+import math
 import time
 
 import mpmath
@@ -210,3 +211,20 @@ def test_rates_of_a_pair_that_depend_on_each_other_and_are_equal_are_refused_whe
     for value in (0.0, torch.tensor([0.5, 0.0])):
         with pytest.raises(ValueError, match=r"the exact step of v.* is not a number for these constants.*in a cell"):
             neuron.with_parameters(k=value, tauw=7.0)
+
+
+@pytest.mark.parametrize("name", ["E", "I", "beta", "trace"])
+def test_variables_that_mean_something_to_sympy_are_variables(name):
+    """Brian2's own solution has Euler's number for E, and none with the others; the pair's sum and difference decay."""
+    alone = f"d{name}/dt = (0.5 - {name})/tau : 1"
+    pair = f"d{name}/dt = (w/2 - {name})/tau : 1\ndw/dt = ({name}/2 - w)/tau : 1"
+    total, apart = 1.5 * math.exp(-0.5 * 2 / 7), 0.5 * math.exp(-1.5 * 2 / 7)
+    for text, start, wanted in (
+        (alone, {name: 1.0}, 0.5 + 0.5 * math.exp(-2 / 7)),
+        (pair, {name: 1.0, "w": 0.5}, (total + apart) / 2),
+    ):
+        neuron = from_brian2(text, method="exact", input=None, namespace={"tau": "7*ms"}, initial=start)
+        zero = torch.zeros(1, dtype=torch.float64)
+        _, state = neuron.step(zero, neuron.initial_state((1,), zero), 2.0)
+        assert float(getattr(state, name)) == pytest.approx(wanted, rel=1e-13)
+        assert validate(neuron).passed
