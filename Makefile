@@ -33,7 +33,7 @@ ROOMS := $(addprefix tests/sandbox/,runs config executors comparisons tuning cli
 demo: $(READY) ## three rules and a frozen layer, two tasks, eight seeds: tables, a ranking and HTML reports, in half a minute
 	$(BIN)/sandbox compare --preset demo --out runs
 
-test: $(READY) ## fast tests, a tenth of those that take longer (tests/long.txt), doctests
+test: $(READY) ## fast tests, a twentieth of those that take longer (tests/long.txt), doctests
 	$(PYTEST) -m "not slow" -n 2 --dist worksteal $(if $(COVERED),$(ROOMS:%=--ignore=%))
 
 test-slow: $(READY) ## what the fast tests left out; accuracy, kill-and-resume and other evidence, a quarter in turn

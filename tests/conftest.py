@@ -83,7 +83,7 @@ MOST_LEFT = 2 * 2**30  # bytes; two processes hold at most 12 GB each on a machi
 SHARE = int(os.environ.get("SHARE", "1"))  # of a large family of slow cases, one in so many
 LARGE = 6  # cases
 LONG = ROOT / "tests" / "long.txt"  # families of tests that take long
-FEW = 10  # the fast tier has one in so many of these
+FEW = 20  # the fast tier has one in so many of these
 COVERED = tuple(os.environ.get("COVERED", "").split())  # folders whose fast tests `make coverage` has, all of them
 
 

@@ -30,7 +30,7 @@ def test_every_case_has_its_turn():
     assert {len(found) for found in turns} <= {3 + 2 + 11, 3 + 3 + 11, 4 + 3 + 11}
 
 
-def test_a_tenth_of_what_takes_longer_is_fast():
+def test_a_twentieth_of_what_takes_longer_is_fast():
     long = [item(f"t.py::long[{n}]", slow=False) for n in range(2 * FEW + 3)]
     others = [item("t.py::quick", slow=False), item("t.py::slow[1]")]
     turns = [left_to_slow([*others, *long], {"t.py::long", "t.py::slow"}, first) for first in range(FEW)]
