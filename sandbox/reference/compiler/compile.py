@@ -114,20 +114,9 @@ def from_brian2(
     for name in {str(input), *named} - set(initial or {}):
         held.initial.pop(name, None)  # a group has a value of its input, which every step brings anew
     own = brought(held.namespace, functions)
-    arities = {behind(name): each.arity for name, each in own.items()}
-    with (
-        grammar.calling(arities),
-        torch.inference_mode(False),
-    ):  # tensors are kept, for autograd too
-        return _compiled(
-            held,
-            surrogate,
-            (input, input_unit, inputs, jumps),
-            draws,
-            swing,
-            {behind(name): own[name] for name in own},
-            namespace,
-        )
+    arities = {name: each.arity for name, each in own.items()}
+    with grammar.calling(arities), torch.inference_mode(False):  # tensors are kept, for autograd too
+        return _compiled(held, surrogate, (input, input_unit, inputs, jumps), draws, swing, own, namespace)
 
 
 def _compiled(
@@ -141,9 +130,9 @@ def _compiled(
 ) -> CompiledNeuron:
     """Compile what was given, whose texts may call the functions that it brings along."""
     b2 = brian2()
-    text, held, drive = read(held, driven)
+    text, held, drive = read(held, driven, called)
     for line in text.lines:
-        if line.name in called:
+        if line.name in {*called, *map(behind, called)}:
             raise ValueError(f"{line.name!r} is defined twice, in {str(line)!r} and as a function: rename one")
     drawn = dict(draws or {})
     for name, kind in drawn.items():

@@ -68,6 +68,10 @@ def _written(equations: Any) -> list[str]:
     return [*equations.diff_eq_names, *equations.subexpr_names]
 
 
+class NotAFactor(Exception):
+    """A noise is more than a factor of terms."""
+
+
 class _Sides:
     """Right sides, each without noise: f, and the factor g of each noise."""
 
@@ -75,7 +79,7 @@ class _Sides:
         self.moving, self.noises = moving, noises
         self.inner = {name: tree for name, tree in trees.items() if name not in moving}
         self.parts: dict[str, dict[int, ast.expr]] = {}
-        with contextlib.suppress(NotImplementedError):
+        with contextlib.suppress(NotAFactor):
             self.parts = {name: self._parts(trees[name]) for name in moving}
 
     @property
@@ -104,7 +108,7 @@ class _Sides:
                     return {at: ast.BinOp(part, op, right) for at, part in one.items()}
                 if {*one} == {0} and isinstance(op, ast.Mult):
                     return {at: ast.BinOp(left, op, part) for at, part in other.items()}
-        raise NotImplementedError("noise is not a factor of terms")
+        raise NotAFactor
 
 
 def _code(method: str, sides: _Sides, equations: Any, variables: Any = None, method_options: Any = None) -> str:

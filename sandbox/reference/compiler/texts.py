@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from sandbox.reference.compiler import effort, grammar, updater
@@ -23,8 +23,11 @@ def plain(text: str | None) -> str | None:
     return str(text).strip() or None if text else None
 
 
-def read(held: Given, driven: tuple[Any, ...]) -> tuple[updater.Text, Given, Drive]:
-    """Check the texts by the grammar and collect them; names that every neuron has get an underscore behind."""
+def read(held: Given, driven: tuple[Any, ...], called: Container[str]) -> tuple[updater.Text, Given, Drive]:
+    """Check the texts by the grammar and collect them.
+
+    Names that every neuron has get an underscore behind, but those of functions, which are `called`.
+    """
     lines = grammar.equations(held.equations)
     kinds = {line.name: line.kind for line in lines}
     if not lines and held.threshold is None:
@@ -50,7 +53,7 @@ def read(held: Given, driven: tuple[Any, ...]) -> tuple[updater.Text, Given, Dri
     events = [_event(name, given) for name, given in held.events.items()]
     refractory = _duration(held.refractory)
     given = (threshold, reset, refractory, *(part for event in events for part in event[1:]))
-    lines, texts = freed(lines, given, {*held.namespace, *drive.given})
+    lines, texts = freed(lines, given, {*(n for n in held.namespace if n not in called), *drive.given})
     if not drive.several and "current" not in drive.units:  # by which Brian2 calls the only input
         lines, texts = [line.renamed(CURRENT) for line in lines], [each and each.renamed(CURRENT) for each in texts]
         drive = drive._replace(jumps={name: CURRENT.get(into, into) for name, into in drive.jumps.items()})
@@ -61,7 +64,7 @@ def read(held: Given, driven: tuple[Any, ...]) -> tuple[updater.Text, Given, Dri
         for event, of in zip(events, zip(parts[::2], parts[1::2], strict=True), strict=True)
     ]
     held = held._replace(
-        namespace={behind(name): value for name, value in held.namespace.items()},
+        namespace={name if name in called else behind(name): value for name, value in held.namespace.items()},
         initial={behind(name): value for name, value in held.initial.items()},
     )
     return updater.Text(lines, threshold, reset, refractory, tuple(events)), held, drive

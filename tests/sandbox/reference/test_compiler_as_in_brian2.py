@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import brian2 as b2
 import numpy as np
 import pytest
@@ -214,6 +216,21 @@ def test_names_that_every_neuron_has_may_be_a_model_s_own(name):
         one = torch.ones(1, dtype=torch.float64)
         assert float(neuron.step(one, neuron.initial_state((1,), one), 2.0)[1].v) == 0.25
         assert neuron.parameters[f"{constant}_"] == 8.0
+
+
+@pytest.mark.parametrize("name", ["levels", "state", "step"])
+def test_so_may_those_of_its_functions_and_signals(name):
+    one = torch.zeros(1, dtype=torch.float64)
+    euler = {"input": None, "method": "euler"}
+    neuron = from_brian2(f"dv/dt = {name}(v + 1)/(8*ms) : 1", functions={name: torch.square}, **euler)
+    assert float(neuron.step(one, neuron.initial_state((1,), one), 2.0)[1].v) == 0.25
+    stored = b2.TimedArray([1.0, 2.0], dt=2 * b2.ms)
+    neuron = from_brian2(f"dv/dt = ({name}(t) - v)/(8*ms) : 1", namespace={name: stored}, **euler)
+    for each in (neuron, pickle.loads(pickle.dumps(neuron))):
+        assert float(each.step(one, each.initial_state((1,), one), 2.0)[1].v) == 0.25
+    assert validate(neuron).passed
+    with pytest.raises(ValueError, match=f"'{name}.*' is defined twice.*as a function: rename one"):
+        from_brian2(f"d{name}/dt = (1 - v)/(8*ms) : 1\nv : 1", functions={name: torch.square}, **euler)
 
 
 def test_no_attribute_of_a_neuron_is_left_to_its_constants():

@@ -29,9 +29,9 @@ FUNCTIONS = {name: getattr(math, name) for name in ("exp", "sin", "cos", "sqrt")
 }
 
 
-def ended(code, more=FUNCTIONS):
+def ended(code, **drawn):
     """The values after statements."""
-    space = FUNCTIONS | VALUES | more
+    space = FUNCTIONS | VALUES | drawn
     for line in code.splitlines():
         exec(line, {}, space)
     return {name: space[name] for name in VALUES}
@@ -76,9 +76,9 @@ def test_a_noisy_step_is_that_of_brian2(method, name):
     drawn = {f"{noise} = dt**.5 * randn()" for noise in noises}
     assert set(code.splitlines()[: len(noises)]) == drawn == set(theirs.splitlines()[: len(noises)])
     dw = dict(zip(noises, (0.6, -1.1), strict=False))
-    found, wanted = (ended("\n".join(each.splitlines()[len(noises) :]), dw) for each in (code, theirs))
+    found, wanted = (ended("\n".join(each.splitlines()[len(noises) :]), **dw) for each in (code, theirs))
     assert found == pytest.approx(wanted, rel=1e-13)
-    still = ended("\n".join(code.splitlines()[len(noises) :]), dict.fromkeys(dw, 0.0))
+    still = ended("\n".join(code.splitlines()[len(noises) :]), **dict.fromkeys(dw, 0.0))
     assert found["v"] != still["v"]
 
 

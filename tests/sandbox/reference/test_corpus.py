@@ -18,9 +18,9 @@ from tests.speed import within
 MODELS = models()
 CLOSE = 1e-9  # of the largest value of a variable: 2000 steps of float64 with their operations in another order
 SHARE, SHARE_WITH_ODE = 0.85, 0.96  # verbatim, at least
-LONGER = {  # seconds of compiling, above half a second: Brian2 writes the step, in 0.86 and 0.95 s with its code
-    "Rothman_Manis_2003": 1.0,  # 0.78; an exponential Euler step of many currents in one equation
-    "example_5_astro_ring": 1.0,  # 0.73; a time of the clock decides, which must be rounded as by Brian2
+LONGER = {  # limits above half a second [s], twice what was measured: Brian2 writes the step, itself in 0.86 and 0.95
+    "Rothman_Manis_2003": 1.5,  # 0.78; an exponential Euler step of many currents in one equation
+    "example_5_astro_ring": 1.5,  # 0.73; a time of the clock decides, which must be rounded as by Brian2
 }
 
 
