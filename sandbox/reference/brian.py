@@ -92,7 +92,8 @@ def fire_in_brian2(neuron: Neuron, state: Any, dt: float) -> tuple[Tensor, dict[
     """
     b2 = brian2()
     with plain_numpy(), proof_reading(neuron):
-        group = make_group(neuron, _silence(neuron, state[0])[None], dt, state, method="euler")
+        method = neuron.method if thrown(neuron) else "euler"  # which Brian2 refuses for multiplicative noise
+        group = make_group(neuron, _silence(neuron, state[0])[None], dt, state, method=method)
         group.state_updater.active = False  # so the method is never used
         spikes = b2.SpikeMonitor(group)
         b2.Network(group, spikes).run(dt * b2.ms, namespace={})

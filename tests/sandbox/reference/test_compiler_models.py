@@ -462,6 +462,13 @@ def test_noise_steps_as_brian2_does_with_the_same_draws(method, monkeypatch):
     torch.testing.assert_close(ours.v, theirs, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("method", ["heun", "milstein"])
+def test_cells_with_multiplicative_noise_that_fire_are_validated(method):
+    text = "dv/dt = (I - v)/tau + 0.3*v*xi*tau**-.5 : 1 (unless refractory)"
+    cell = from_brian2(text, "v > 1", "v = 0", "3*ms", method, {"tau": "10*ms"}, "I", input_unit="1")
+    assert validate(cell).passed
+
+
 @pytest.mark.parametrize("method", ["euler", "heun"])
 def test_noises_are_drawn_in_the_order_of_their_names(method):
     """The same numbers in every process; of eight noises a set would have this order once in 40,320 times."""
