@@ -42,6 +42,7 @@ def watched(attempt, about):
     finally:
         listening = False
     assert words is None or len(words) > 10, about
+    assert "positional argument" not in (words or ""), (words, about)  # Python's words for a call that is wrong
     assert within(time.process_time() - began, SLOWEST), about
     assert not heard, (heard, about)
     return words is None

@@ -61,7 +61,7 @@ def model(rng: random.Random) -> str:
 def _read(held: Given, driven: tuple[Any, ...], arities: dict[str, int]) -> Any:
     """Read a model that may call functions that were handed over."""
     with grammar.calling(arities):
-        return read(held, driven)
+        return read(held, driven, arities)
 
 
 def front(count: int, seed: int) -> int:
