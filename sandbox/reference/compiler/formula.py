@@ -73,8 +73,10 @@ def parse(text: str, constants: Values | None = None) -> Formula:
     return Formula(text, read.names - set(bound), closed(read.tree, bound), bound)
 
 
-def right_hand_sides(equations: str) -> dict[str, Formula]:
+def right_hand_sides(equations: str, kind: str = "differential equation") -> dict[str, Formula]:
     r"""Return the right-hand side of every differential equation, with subexpressions substituted by Brian2's parser.
+
+    Or of every line of another `kind`, "subexpression".
 
     Unit symbols are replaced by their values in house units (ms, mV, nA, MOhm, nF, uS), so with all names in those
     units the results are per ms. Noise `xi` is a name. Raises ValueError for text that is not a set of equations.
@@ -92,12 +94,12 @@ def right_hand_sides(equations: str) -> dict[str, Formula]:
     own = {line.name for line in lines}
     try:
         parsed = brian2().Equations("\n".join(map(str, lines)))
-        sides = parsed.get_substituted_expressions(include_subexpressions=False)
+        sides = parsed.get_substituted_expressions(include_subexpressions=kind == "subexpression")
     except Exception as error:
         raise ValueError(f"Brian2 refuses the equations: {error}") from None
     units = {name: value for name, value in symbols().items() if name not in own}
-    sides = {name: _within(side.code, units) for name, side in sides}
-    return {line.name: sides[line.name] for line in lines if line.name in sides}
+    sides = {name: side.code for name, side in sides}
+    return {line.name: _within(sides[line.name], units) for line in lines if line.kind == kind}
 
 
 def _within(text: str, units: Values) -> Formula:

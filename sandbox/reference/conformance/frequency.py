@@ -36,11 +36,14 @@ def frequency_response(neuron: Neuron, equations: Equations, evidence: Evidence)
     rest = _rest(equations, bias)
     if rest is None:
         return skipped(NAME, TIER, "it has no rest under 0.3 rheobase")
+    moving = [bool(side.names) for side in equations.sides]  # not what the reset alone changes
     jacobian, drive = _linear(equations, rest, bias)
+    jacobian, drive = jacobian[np.ix_(moving, moving)], drive[moving]
     if np.linalg.eigvals(jacobian).real.max() >= 0:
         return skipped(NAME, TIER, "its rest under 0.3 rheobase is not stable")
     omega = 2 * np.pi * HERTZ / 1000
-    orbit = np.stack([np.linalg.solve(1j * w * np.eye(len(rest)) - jacobian, drive) for w in omega], -1)
+    orbit = np.zeros((len(rest), len(omega)), complex)
+    orbit[moving] = np.stack([np.linalg.solve(1j * w * np.eye(len(drive)) - jacobian, drive) for w in omega], -1)
     theory = np.abs(orbit[equations.names.index("v")]) / equations.scales["v"] * equations.scales["current"]
     coarse, fine = (_measured(neuron, equations, rest, orbit, omega, DT / n) for n in (1, 2))
     ours = 2 * fine - coarse

@@ -39,6 +39,8 @@ def limit(neuron: Neuron, evidence: Evidence) -> list[Check]:
     checks = [_attempt("order of the variables", lambda: _variables(neuron, equations, evidence))]
     reason = _no_spikes(neuron, equations)
     for name, measure in (("order of the spike times", _spike_times), ("f-I curve", _rates)):
+        if measure is _rates and not reason and equations.reset and neuron.refractory is not None:
+            reason = f"its refractory period is of its state, {neuron.refractory!r}"
         checks.append(
             skipped(name, TIER, reason)
             if reason

@@ -15,22 +15,28 @@ from sandbox.neurons.base import Neuron
 from sandbox.reference.brian import events, jumps, parameters
 from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.formula import Formula, parse, right_hand_sides
+from sandbox.reference.compiler.names import MOVING, NOISE
 from sandbox.reference.compiler.units import in_house, symbols
 from sandbox.reference.quantities import unit
 
 Array = NDArray[np.float64]
 RTOL = 1e-12  # tighter than the 1e-10 reported, so that six time steps of a fourth-order scheme have larger errors
 ATOL = 1e-13  # of the scale of each variable
+OF_A_RUN = MOVING | {"lastspike", "not_refractory", "dt"}  # what is not of the cell and its state alone
 
 
 class Equations(NamedTuple):
-    """A neuron's text as functions of numbers in house units (ms, mV, nA, MOhm, nF, uS)."""
+    """A neuron's text as functions of numbers in house units (ms, mV, nA, MOhm, nF, uS).
+
+    A parameter that the reset changes is a variable whose slope is 0.
+    """
 
     names: tuple[str, ...]
     sides: tuple[Formula, ...]
     clamped: tuple[bool, ...]  # `(unless refractory)`
+    inner: dict[str, Formula]  # the subexpressions that threshold and reset read
     margin: Callable[[Mapping[str, float]], float] | None  # >= 0 where it fires; None for a random threshold or none
-    reset: tuple[tuple[str, str, Formula], ...]  # target, operator, right-hand side
+    reset: tuple[tuple[str, Formula], ...]  # target, its value afterwards
     values: dict[str, float]  # of the parameters
     start: Array  # of the variables
     scales: dict[str, float]  # of one unit of each variable, in house units
@@ -38,52 +44,78 @@ class Equations(NamedTuple):
 
     def derivative(self, y: Array, current: float) -> list[float]:
         """Return the right-hand sides, per ms."""
-        at = self.at(y, current)
+        at = self._given(y, current)
         return [float(side(at)) for side in self.sides]
 
     def at(self, y: Array, current: float) -> dict[str, float]:
         """Return every name with its value."""
-        return {**self.values, **dict(zip(self.names, map(float, y), strict=True)), "current": current}
+        at = self._given(y, current)
+        return at | {name: float(side(at)) for name, side in self.inner.items()}
 
     def after_reset(self, y: Array, current: float) -> Array:
         """Return the variables after the statements of the reset, run in order."""
         at = self.at(y, current)
-        for target, operator, side in self.reset:
-            value = side(at)
-            at[target] = {"": value, "+": at[target] + value, "-": at[target] - value, "*": at[target] * value}[
-                operator
-            ]
+        for target, side in self.reset:
+            at[target] = float(side(at))
+            at |= {name: float(side(at)) for name, side in self.inner.items()}
         return np.array([at[name] for name in self.names])
+
+    def _given(self, y: Array, current: float) -> dict[str, float]:
+        return {**self.values, **dict(zip(self.names, map(float, y), strict=True)), "current": current}
 
 
 def equations_of(neuron: Neuron) -> Equations:
-    """Read a neuron's equations, those of the first cell where cells differ; raise ValueError for random numbers."""
+    """Read a neuron's equations, those of the first cell where cells differ.
+
+    Raises ValueError for what SciPy cannot solve: noise, the clock, amounts that come with each step, functions that
+    were handed over.
+    """
     if neuron.inputs:
         raise ValueError(f"it has several inputs ({', '.join(neuron.inputs)}); SciPy solves equations with one")
-    if "current" not in neuron.units and not neuron.inputs:
+    if "current" not in neuron.units:
         raise ValueError("it has no input that SciPy could solve it with")
     if events(neuron):
         raise ValueError(f"it has further events, {', '.join(events(neuron))}: SciPy solves equations alone")
     if jumps(neuron):
         raise ValueError("its input is an amount for each step, so that smaller steps add more")
+    if called := getattr(neuron, "called", {}):
+        raise ValueError(f"it calls {', '.join(called)}, handed over with it: SciPy solves what equations say alone")
     lines = {line.name: line for line in grammar.equations(neuron.equations)}
-    sides = right_hand_sides(neuron.equations)
     state = neuron.initial_state((1,), torch.zeros(1, dtype=torch.float64))
-    scales = {name: in_house(1.0 * unit(text)) for name, text in neuron.units.items()}
-    own = {*sides, *parameters(neuron), "current"}
+    own = {*lines, *parameters(neuron), "current"}
     units = {name: value for name, value in symbols().items() if name not in own}
-    start = [float(getattr(state, name)[0]) * scales[name] for name in sides]
+    reset = _statements(neuron.reset_code or "", units)
+    held = {name for name, line in lines.items() if line.kind == "parameter" and hasattr(state, name)}
+    changed = sorted(held & {target for target, _ in reset})
+    read = grammar.expression(neuron.threshold or "True").names.union(*(side.names for _, side in reset))
+    sides = right_hand_sides(neuron.equations) | {name: parse("0") for name in changed}
+    inner = {name: side for name, side in right_hand_sides(neuron.equations, "subexpression").items() if name in read}
+    for name, side in {**sides, **inner}.items():
+        _require_solvable(name, side.names)
+    _require_solvable("threshold or reset", read)
+    scales = {name: in_house(1.0 * unit(text)) for name, text in neuron.units.items()}
+    first = {name: float(getattr(state, name)[0]) * scales[name] for name in {*sides, *held}}
+    fixed = {name: first[name] for name in held.difference(changed)}
+    fixed |= {name: value * scales[name] for name, value in parameters(neuron).items()}
     return Equations(
         names=tuple(sides),
         sides=tuple(sides.values()),
         clamped=tuple("unless refractory" in lines[name].flags for name in sides),
+        inner=inner,
         margin=None if neuron.draws or not neuron.threshold else _margin(neuron.threshold, units),
-        reset=tuple(_statements(neuron.reset_code or "", units)),
-        values={name: value * scales[name] for name, value in parameters(neuron).items()},
-        start=np.array(start),
+        reset=tuple(reset),
+        values={"pi": math.pi, "e": math.e, "inf": math.inf, **fixed},
+        start=np.array([first[name] for name in sides]),
         scales=scales,
         t_refractory=0.0 if neuron.refractory is not None else float(torch.as_tensor(neuron.t_refractory).flatten()[0]),
     )
+
+
+def _require_solvable(name: str, read: frozenset[str]) -> None:
+    if clock := sorted(read & OF_A_RUN):
+        raise ValueError(f"{name} reads {', '.join(clock)}: SciPy solves equations that are the same at any time")
+    if noise := sorted(filter(NOISE.fullmatch, read)):
+        raise ValueError(f"{name} has noise, {', '.join(noise)}: no one solution is there to converge to")
 
 
 def course(equations: Equations, current: float, times: Array) -> Array:
@@ -183,12 +215,11 @@ def _margin(text: str, units: Mapping[str, float]) -> Callable[[Mapping[str, flo
     return lambda at: float(left(at)) - float(right(at))
 
 
-def _statements(text: str, units: Mapping[str, float]) -> list[tuple[str, str, Formula]]:
-    rows = []
-    for line in re.split(r"[\n;]", text):
-        match = re.fullmatch(r"\s*(\w+)\s*([+\-*]?)=\s*(.+?)\s*", line)
-        if match:
-            rows.append((match[1], match[2], parse(match[3], units)))
-        elif line.strip():
-            raise ValueError(f"the reset {line.strip()!r} is not of the form 'v = ...' or 'w += ...'")
-    return rows
+def _statements(text: str, units: Mapping[str, float]) -> list[tuple[str, Formula]]:
+    return [
+        (
+            each.target,
+            parse(f"{each.target} {each.operator} ({each.expression})" if each.operator else each.expression, units),
+        )
+        for each in grammar.statements(text).statements
+    ]
