@@ -37,7 +37,7 @@ test: $(READY) ## fast tests, a twentieth of those that take longer (tests/long.
 	$(PYTEST) -m "not slow" -n 2 --dist worksteal $(if $(COVERED),$(ROOMS:%=--ignore=%))
 
 test-slow: $(READY) ## what the fast tests left out; accuracy, kill-and-resume and other evidence, a quarter in turn
-	SHARE=4 $(if $(COVERED),COVERED="$(ROOMS)") $(PYTEST) -m slow -n 2 --dist worksteal -raP --durations=60
+	SHARE=6 $(if $(COVERED),COVERED="$(ROOMS)") $(PYTEST) -m slow -n 2 --dist worksteal -raP --durations=60
 
 test-times: $(READY) ## which fast tests take longer, into tests/long.txt; a quarter of an hour
 	TIMES=1 $(PYTEST) -m "not slow" -n 2 --dist worksteal -q

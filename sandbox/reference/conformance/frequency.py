@@ -13,7 +13,7 @@ from sandbox.neurons.loop import loop
 from sandbox.reference.conformance.convergence import Array
 from sandbox.reference.conformance.evidence import Evidence, Response
 from sandbox.reference.conformance.report import Check, skipped, within
-from sandbox.reference.conformance.solution import Equations
+from sandbox.reference.conformance.solution import Equations, linear, started
 from sandbox.reference.conformance.stimuli import rheobase
 
 NAME, TIER = "frequency response", "limit"
@@ -37,7 +37,7 @@ def frequency_response(neuron: Neuron, equations: Equations, evidence: Evidence)
     if rest is None:
         return skipped(NAME, TIER, "it has no rest under 0.3 rheobase")
     moving = [bool(side.names) for side in equations.sides]  # not what the reset alone changes
-    jacobian, drive = _linear(equations, rest, bias)
+    jacobian, drive = linear(equations, rest, bias)
     jacobian, drive = jacobian[np.ix_(moving, moving)], drive[moving]
     if np.linalg.eigvals(jacobian).real.max() >= 0:
         return skipped(NAME, TIER, "its rest under 0.3 rheobase is not stable")
@@ -68,33 +68,13 @@ def _rest(equations: Equations, current: float) -> Array | None:
     )
 
 
-def _linear(equations: Equations, rest: Array, current: float) -> tuple[Array, Array]:
-    """Return Jacobian and drive by central differences."""
-    columns = []
-    for index, value in enumerate(rest):
-        step = 1e-5 * max(abs(value), 1.0)
-        up, down = rest.copy(), rest.copy()
-        up[index] += step
-        down[index] -= step
-        columns.append(np.subtract(equations.derivative(up, current), equations.derivative(down, current)) / (2 * step))
-    step = 1e-5 * (abs(current) or 1.0)
-    drive = np.subtract(equations.derivative(rest, current + step), equations.derivative(rest, current - step)) / (
-        2 * step
-    )
-    return np.stack(columns, -1), drive
-
-
 def _measured(neuron: Neuron, equations: Equations, rest: Array, orbit: Array, omega: Array, dt: float) -> Array:
     """Return amplitudes of v per nA, from the Fourier coefficient at each frequency over the common period."""
     small = SMALL * rheobase(neuron)
     t = dt * np.arange(round(PERIOD / dt))[:, None]
     current = torch.from_numpy(BIAS * rheobase(neuron) + small * np.cos(omega * t))
     house = rest[:, None] + (orbit * small * equations.scales["current"]).real
-    begin = {
-        name: torch.from_numpy(row / equations.scales[name]) for name, row in zip(equations.names, house, strict=True)
-    }
-    start = neuron.initial_state((len(omega),), current)._replace(**begin)
-    v = undisturbed(neuron, current, dt, start, ("v",))["v"]
+    v = undisturbed(neuron, current, dt, started(neuron, equations, len(omega), house), ("v",))["v"]
     coefficient = 2 / len(t) * np.sum(v * np.exp(-1j * omega * (t + dt)), 0)
     amplitude: Array = np.abs(coefficient) / small
     return amplitude

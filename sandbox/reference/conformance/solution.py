@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -17,11 +18,14 @@ from sandbox.reference.compiler import grammar
 from sandbox.reference.compiler.formula import Formula, parse, right_hand_sides
 from sandbox.reference.compiler.names import MOVING, NOISE
 from sandbox.reference.compiler.units import in_house, symbols
+from sandbox.reference.compiler.written import Equation
 from sandbox.reference.quantities import unit
 
 Array = NDArray[np.float64]
-RTOL = 1e-12  # tighter than the 1e-10 reported, so that six time steps of a fourth-order scheme have larger errors
-ATOL = 1e-13  # of the scale of each variable
+RTOL = 1e-12  # of spike times, which are compared to 1e-4 of themselves
+TIGHT = 3e-14  # of the variables, near the least that SciPy takes: six time steps of order 4 are to have larger errors
+ATOL = 0.1  # of these, times the scale of each variable
+KINKED = {"abs", "sign", "floor", "ceil", "int", "clip", "timestep"}
 OF_A_RUN = MOVING | {"lastspike", "not_refractory", "dt"}  # what is not of the cell and its state alone
 
 
@@ -41,6 +45,7 @@ class Equations(NamedTuple):
     start: Array  # of the variables
     scales: dict[str, float]  # of one unit of each variable, in house units
     t_refractory: float  # [ms]
+    smooth: bool  # False for slopes with kinks or jumps, which a scheme of any order passes with order 1
 
     def derivative(self, y: Array, current: float) -> list[float]:
         """Return the right-hand sides, per ms."""
@@ -108,7 +113,17 @@ def equations_of(neuron: Neuron) -> Equations:
         start=np.array([first[name] for name in sides]),
         scales=scales,
         t_refractory=0.0 if neuron.refractory is not None else float(torch.as_tensor(neuron.t_refractory).flatten()[0]),
+        smooth=all(_smooth(line) for line in lines.values()),
     )
+
+
+def _smooth(line: Equation) -> bool:
+    if line.expression is None:
+        return True
+    nodes = list(ast.walk(line.expression.tree))
+    kinks = any(isinstance(node, ast.Compare | ast.BoolOp | ast.Mod | ast.FloorDiv) for node in nodes)
+    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    return not (kinks or called & KINKED or "constant over dt" in line.flags)
 
 
 def _require_solvable(name: str, read: frozenset[str]) -> None:
@@ -118,13 +133,57 @@ def _require_solvable(name: str, read: frozenset[str]) -> None:
         raise ValueError(f"{name} has noise, {', '.join(noise)}: no one solution is there to converge to")
 
 
+def started(neuron: Neuron, equations: Equations, number: int, variables: Array | None = None) -> Any:
+    """Return the state of so many cells that are all as the equations begin, or at these variables `[variable, cell]`.
+
+    Cells may begin apart from each other by themselves, by index or by draws.
+    """
+    like = torch.zeros(number, dtype=torch.float64)
+    state = neuron.initial_state((number,), like)
+    house = dict(equations.values) | dict(
+        zip(equations.names, equations.start if variables is None else variables, strict=True)
+    )
+    held = {
+        name: value / equations.scales[name] for name, value in house.items() if name in getattr(state, "_fields", ())
+    }
+    return state._replace(
+        **{name: torch.as_tensor(value, dtype=torch.float64).expand(number).clone() for name, value in held.items()}
+    )
+
+
+def linear(equations: Equations, y: Array, current: float) -> tuple[Array, Array]:
+    """Return the Jacobian by the variables and the derivative by the current, by central differences."""
+    columns = []
+    for index, value in enumerate(y):
+        step = 1e-5 * max(abs(value), 1.0)
+        up, down = y.copy(), y.copy()
+        up[index] += step
+        down[index] -= step
+        columns.append(np.subtract(equations.derivative(up, current), equations.derivative(down, current)) / (2 * step))
+    step = 1e-5 * (abs(current) or 1.0)
+    by_current = np.subtract(equations.derivative(y, current + step), equations.derivative(y, current - step))
+    return np.stack(columns, -1), by_current / (2 * step)
+
+
+def fastest(equations: Equations, current: float, until: float) -> float:
+    """Return the shortest time constant [ms] in the first spike: 1 / |eigenvalue| of the Jacobian along it."""
+    up = _piece(equations, current, 0.0, equations.start, until, rising=True)
+    down = _piece(equations, current, up.y[-1, -1], up.y[:-1, -1], until, rising=False)
+    path = np.concatenate([up.y[:-1].T, down.y[:-1].T])
+    rates = [np.abs(np.linalg.eigvals(linear(equations, y, current)[0])).max() for y in path[:: 1 + len(path) // 200]]
+    return float(1 / max(rates)) if max(rates) else math.inf
+
+
 def course(equations: Equations, current: float, times: Array) -> Array:
     """Return the variables `[variable, time]` at times [ms], under a constant current [nA], without reset."""
 
     def slope(t: float, y: Array) -> list[float]:
         return equations.derivative(y, current)
 
-    found: Array = _integrated(slope, 0.0, float(times[-1]), equations, equations.start, t_eval=times).y
+    try:
+        found: Array = _integrated(slope, 0.0, float(times[-1]), equations, equations.start, TIGHT, t_eval=times).y
+    except ArithmeticError:  # it cannot where slopes have kinks
+        found = _integrated(slope, 0.0, float(times[-1]), equations, equations.start, t_eval=times).y
     return found
 
 
@@ -167,7 +226,13 @@ def _restarted(equations: Equations, current: float, t: float, y: Array) -> tupl
 def _to_threshold(
     equations: Equations, current: float, t: float, y: Array, until: float, rising: bool
 ) -> tuple[float, Array, bool]:
-    """Return time and variables at the next crossing, and whether there was one before `until`.
+    """Return time and variables at the next crossing, and whether there was one before `until`."""
+    piece = _piece(equations, current, t, y, until, rising)
+    return float(piece.y[-1, -1]), piece.y[:-1, -1], len(piece.t_events[0]) > 0
+
+
+def _piece(equations: Equations, current: float, t: float, y: Array, until: float, rising: bool) -> Any:
+    """Return SciPy's solution, `[variable and time, step]`, up to the next crossing or `until`.
 
     The solver steps along the length of the trajectory, with time as a variable, because an upstroke can be faster than
     the rounding of time.
@@ -186,16 +251,17 @@ def _to_threshold(
         return float(y[-1] - until)
 
     margin.terminal, margin.direction, late.terminal = True, 1.0 if rising else -1.0, True  # type: ignore[attr-defined]
-    piece = _integrated(slope, 0.0, 1e9, equations, np.append(y, t), events=[margin, late])
-    return float(piece.y[-1, -1]), piece.y[:-1, -1], len(piece.t_events[0]) > 0
+    return _integrated(slope, 0.0, 1e9, equations, np.append(y, t), events=[margin, late])
 
 
-def _integrated(slope: Any, start: float, end: float, equations: Equations, y: Array, **options: Any) -> Any:
+def _integrated(
+    slope: Any, start: float, end: float, equations: Equations, y: Array, rtol: float = RTOL, **options: Any
+) -> Any:
     from scipy.integrate import solve_ivp
 
-    tolerance = ATOL * np.append(_size(equations), np.ones(len(y) - len(equations.names)))
+    tolerance = ATOL * rtol * np.append(_size(equations), np.ones(len(y) - len(equations.names)))
     with np.errstate(all="ignore"):  # a trial step beyond an upstroke may overflow; the solver rejects it
-        piece = solve_ivp(slope, (start, end), y, method="DOP853", rtol=RTOL, atol=tolerance, **options)
+        piece = solve_ivp(slope, (start, end), y, method="DOP853", rtol=rtol, atol=tolerance, **options)
     if piece.status < 0:
         raise ArithmeticError(f"SciPy gave up on the equations: {piece.message}")
     return piece

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from sandbox import from_brian2, validate
+from sandbox.reference.brian import plain_numpy
 from sandbox.reference.conformance.solution import equations_of, spike_times
+from tests.sandbox.reference.corpus.facts import models
+from tests.sandbox.reference.corpus.page import attempt
 
 LEAKY = "dv/dt = (R*I - v)/tau : volt (unless refractory)\nR : ohm\ntau : second\nth : volt\nI : amp"
 VALUES = {"R": "100*Mohm", "tau": "10*ms", "th": "15*mV"}
@@ -21,8 +24,21 @@ def leaky(text=LEAKY, threshold="v > th", reset="v = 0*mV", **options):
 
 
 def limit_of(neuron):
-    report = validate(neuron, duration=20.0, cells=2, tiers=("limit",))
+    report = validate(neuron, duration=20.0, cells=8, tiers=("limit",))
     return report, {check.name: check for check in report.checks}
+
+
+def copied(neuron, **methods):
+    """Return a neuron like another, with other methods."""
+    changed = type("Wrong", (type(neuron),), methods)
+    return changed(**{name: getattr(neuron, name) for name in neuron.__dataclass_fields__})
+
+
+def published(name):
+    """Return a neuron of the corpus."""
+    with plain_numpy():
+        _, neuron = attempt(models()[name])
+    return neuron
 
 
 def test_parameters_without_a_flag_are_those_of_the_cell():
@@ -69,13 +85,11 @@ def test_the_whole_tier_has_a_verdict(reset):
 def test_a_parameter_of_another_value_is_found_out():
     neuron = leaky(reset="v = 0*mV; th += 3*mV")
 
-    class Wrong(type(neuron)):
-        def fire(self, state, dt):
-            spikes, after = super().fire(state, dt)
-            return spikes, after._replace(th=after.th + 0.1 * spikes)
+    def fire(self, state, dt):
+        spikes, after = type(neuron).fire(self, state, dt)
+        return spikes, after._replace(th=after.th + 0.1 * spikes)
 
-    _, checks = limit_of(Wrong(**{name: getattr(neuron, name) for name in neuron.__dataclass_fields__}))
-    assert checks["f-I curve"].passed is False
+    assert limit_of(copied(neuron, fire=fire))[1]["f-I curve"].passed is False
 
 
 @pytest.mark.parametrize(
@@ -106,3 +120,68 @@ def test_a_refractory_period_of_the_state_leaves_out_the_rates():
     assert checks["f-I curve"].passed is None
     assert "its refractory period is of its state, 'v < 1*mV'" in checks["f-I curve"].reason
     assert checks["order of the spike times"].passed
+
+
+@pytest.mark.parametrize("start", ["i*mV", "10*mV*rand()"])
+def test_cells_that_begin_apart_begin_as_the_first(start):
+    report, _ = limit_of(leaky(initial={**VALUES, "v": start}))
+    assert report.passed, report
+
+
+@pytest.mark.parametrize("method", ["heun", "milstein", "euler", "exponential_euler", "rk2", "rk4"])
+def test_the_order_of_every_scheme(method):
+    """Without noise, Brian2's heun and milstein are Euler's; rk4 reaches rounding before six steps show its order."""
+    text = "dv/dt = (I/nA - v*(1 + w))/(10*ms) : 1\ndw/dt = (sin(v) - w)/(5*ms) : 1"
+    _, checks = limit_of(from_brian2(text, "v > 1", "v = 0", method=method, input="I"))
+    check = checks.get("order of the variables") or checks["error of the variables"]
+    assert check.passed, check
+    wanted = {"rk2": "for order 2", "rk4": ""}.get(method, "for order 1")
+    assert wanted in check.reason
+
+
+def test_a_scheme_of_a_lower_order_than_it_says_fails():
+    neuron = from_brian2("dv/dt = (I/nA - v + v**2/10)/(10*ms) : 1", "v > 4", "v = 0", method="euler", input="I")
+    wrong = copied(neuron, method="rk2")
+    check = limit_of(wrong)[1]["order of the variables"]
+    assert check.passed is False
+    assert "for order 2" in check.reason
+
+
+@pytest.mark.parametrize(("side", "words"), [("abs(v - 0.3)", "has kinks"), ("tanh(v - 0.3)", "")])
+def test_kinks_take_the_order_of_a_scheme_and_nothing_else_does(side, words):
+    """rk4 across the kink of a slope is of a lower order, and a slope of Euler's step is not excused without one."""
+    text = f"dv/dt = (I/nA - v - {side})/(10*ms) : 1"
+    neuron = from_brian2(text, "v > 1.5", "v = 0", method="rk4", input="I")
+    euler = from_brian2(text, "v > 1.5", "v = 0", method="euler", input="I")
+    right, wrong = (limit_of(each)[1] for each in (neuron, copied(neuron, integrate=lambda s, *a: euler.integrate(*a))))
+    assert all(check.passed is not False for check in right.values()), right
+    if words:
+        assert "its slopes have kinks" in right["order of the variables"].reason
+    else:
+        assert False in [check.passed for check in wrong.values()]
+
+
+def test_a_neuron_that_follows_its_equations_at_no_step_fails():
+    neuron = leaky()
+    wrong = copied(neuron, integrate=lambda self, current, *rest: type(neuron).integrate(self, -current, *rest))
+    check = limit_of(wrong)[1]["error of the variables"]
+    assert check.passed is False
+    scheme = leaky(method="euler")
+    wrong = copied(scheme, integrate=lambda self, current, *rest: type(scheme).integrate(self, -current, *rest))
+    assert limit_of(wrong)[1]["error of the variables"].passed is False
+
+
+def test_where_all_steps_are_too_long_nothing_is_said():
+    """Rates that are squared, of a network whose smallest current to be seen is 3e6."""
+    check = limit_of(published("supralinear network of two cells"))[1]["order of the variables"]
+    assert check.passed is None, check
+    assert "and still fall" in check.reason
+
+
+@pytest.mark.parametrize(
+    "name", ["Hodgkin-Huxley, squid axon", "gapjunctions", "theta neuron", "potassium around cells"]
+)
+def test_published_models(name):
+    """Spikes without a reset, cells that begin apart, Brian2's heun, and rk4 that is at rounding at once."""
+    report, _ = limit_of(published(name))
+    assert report.passed, report
