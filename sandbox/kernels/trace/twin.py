@@ -126,8 +126,11 @@ def _difference(one: Recorded, several: Recorded, given: set[int], shape: tuple[
     seen: dict[int, int] = {}
     while pairs:
         a, b = pairs.pop()
-        if seen.setdefault(a, b) != b:
-            return "it uses one value where it uses several for several cells"
+        if a in seen:  # and so are the values that it is made of, however many paths lead to it
+            if seen[a] != b:
+                return "it uses one value where it uses several for several cells"
+            continue
+        seen[a] = b
         row, other = rows.get(a), others.get(b)
         if a in given or row is None:
             first, second = one.tape.values[a], several.tape.values[b]

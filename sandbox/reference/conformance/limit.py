@@ -23,6 +23,7 @@ FLOOR = 1e-11  # of a variable's scale: above SciPy's error at rtol 1e-12, and a
 EXACT = 1e-9  # of a variable's scale: tolerance of an exact step, at every dt
 NUMBER = 10  # time steps used, from half the time or the longest that the scheme survives
 MOST = 15  # time steps tried
+LONGEST_RUN = 200_000  # steps of a run for spikes; a large model takes a minute for these
 COURSE = (0.5, 1.5, 2.5)  # rheobases
 RATES = np.linspace(1.5, 4.0, 8)  # rheobases
 TIMES = np.linspace(1.5, 4.0, 24)  # rheobases: 24 first spikes average over where in a step a spike falls
@@ -146,7 +147,10 @@ def _at(neuron: Neuron, equations: Equations, currents: Array, dt: float, times:
 
 def _spikes(neuron: Neuron, equations: Equations, currents: Array, dt: float, until: float) -> Array:
     """Return our spikes `[time, current]`."""
-    given = torch.from_numpy(currents).expand(round(until / dt), len(currents))
+    steps = round(until / dt)
+    if steps > LONGEST_RUN:
+        raise ValueError(f"{until:.3g} ms of dt = {dt:.3g} ms, which its fastest slopes ask for, are {steps:,} steps")
+    given = torch.from_numpy(currents).expand(steps, len(currents))
     with torch.no_grad():
         spikes: Array = scan(neuron, given, started(neuron, equations, len(currents)), dt)[0].numpy()
     return spikes

@@ -92,7 +92,8 @@ def equations_of(neuron: Neuron) -> Equations:
     reset = _statements(neuron.reset_code or "", units)
     held = {name for name, line in lines.items() if line.kind == "parameter" and hasattr(state, name)}
     changed = sorted(held & {target for target, _ in reset})
-    read = grammar.expression(neuron.threshold or "True").names.union(*(side.names for _, side in reset))
+    threshold = "True" if neuron.draws or not neuron.threshold else neuron.threshold  # one that is random has no time
+    read = grammar.expression(threshold).names.union(*(side.names for _, side in reset))
     sides = right_hand_sides(neuron.equations) | {name: parse("0") for name in changed}
     inner = {name: side for name, side in right_hand_sides(neuron.equations, "subexpression").items() if name in read}
     for name, side in {**sides, **inner}.items():

@@ -53,7 +53,8 @@ def validate(
                       value, no spike at another step; threshold at equality, reset order, refractory period, units
         float32       the voltage RMSE and the spike distance between float32 and float64
         limit         against SciPy as dt shrinks by five halvings: the error falls with the order of the scheme (slope
-                      within 0.15), spike times and f-I curves converge, the response to a sine wave is the linear one
+                      within 0.15; order 1 at least where slopes have kinks) or ends below 1e-9, spike times and f-I
+                      curves converge, the response to a sine wave is the linear one
 
         formula       of cells without equations alone, such as PSN, in place of same_scheme: outputs and membranes
                       against the formula in NumPy and float64, single steps against the whole sequence

@@ -17,6 +17,7 @@ from sandbox import scan, simulate
 from sandbox.kernels import choice, using
 from sandbox.neurons import LIF, EscapeLIF
 from sandbox.neurons.dice import following, uniform
+from tests.speed import within
 
 CURRENTS = 3 * torch.rand(512, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)  # a kernel in auto
 DICE = np.random.default_rng(0)
@@ -109,6 +110,24 @@ def test_a_step_that_is_not_of_each_cell_by_itself_is_named_and_runs_plain(name,
         assert torch.equal(found, run(change, "plain"))
     assert found.shape == CURRENTS.shape
     assert caplog.messages[0].startswith("Odd runs in the plain loop: ")
+
+
+def test_a_value_is_looked_at_once_however_many_paths_lead_to_it():
+    """The logistic map, a hundred times: each value is read twice, so that 2^100 paths lead to the first."""
+
+    class Logistic(LIF):
+        def integrate(self, current, state, dt):
+            x = 0.5 + 0.1 * torch.tanh(current)
+            for _ in range(100):
+                x = 2.5 * x * (1 - x)
+            return state._replace(v=x)
+
+    began = time.process_time()
+    with using("numba"):
+        found = simulate(Logistic(), CURRENTS).v
+    assert within(time.process_time() - began, 30.0)  # a second and a half, most to compile
+    with using("plain"):
+        assert torch.allclose(found, simulate(Logistic(), CURRENTS).v, rtol=0, atol=1e-14)  # 0.6 is stable
 
 
 def test_no_generator_moves_while_a_step_is_looked_at():
