@@ -27,7 +27,7 @@ def halvings(coarsest: float, number: int) -> Array:
 def convergence(name: str, dt: Array, error: Array, floor: float, order: int) -> Convergence | None:
     """Fit the slope of log error against log dt through the finest six steps with errors above a floor; None for fewer.
 
-    A slope above the order is taken through the finest three alone, since orders are of small steps.
+    A slope that is not the order is taken through the finest three alone, since orders are of small steps.
 
     >>> dt = halvings(1.0, 8)
     >>> round(convergence("v", dt, 0.1 * dt**2 + 1e-12, 1e-9, 2).slope, 3)
@@ -38,7 +38,7 @@ def convergence(name: str, dt: Array, error: Array, floor: float, order: int) ->
         return None
     for chosen in (above[-POINTS:], above[-POINTS // 2 :]):
         slope = np.polyfit(np.log(dt[chosen]), np.log(error[chosen]), 1)[0]
-        if slope <= order + SLACK:
+        if abs(slope - order) <= SLACK:
             break
     used = np.isin(np.arange(len(dt)), chosen).astype(float)
     return Convergence(name, dt, error, used, float(slope), order)
