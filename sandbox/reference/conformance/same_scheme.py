@@ -24,7 +24,7 @@ def same_scheme(trial: Trial, tolerance: float, evidence: Evidence) -> tuple[lis
     neuron = trial.neuron
     theirs, ours = run_brian2(neuron, trial.currents, trial.dt, trial.record), trial.ours
     a, b = (theirs.spikes, ours.spikes) if neuron.spiking else (torch.zeros(1, 1), torch.zeros(1, 1))
-    relative, bad = _compared(trial, theirs, ours, tolerance)
+    relative, bad = compared(trial, theirs, ours, tolerance)
     first = first_step(bad)
     wild = chaotic(trial, tolerance, first) if bool(bad.any()) else torch.zeros_like(first, dtype=torch.bool)
     judged = ~wild | (torch.arange(len(bad))[:, None] < first)
@@ -58,7 +58,7 @@ def same_scheme(trial: Trial, tolerance: float, evidence: Evidence) -> tuple[lis
     }
 
 
-def _compared(trial: Trial, theirs: Trajectory, ours: Trajectory, tolerance: float) -> tuple[dict[str, Tensor], Tensor]:
+def compared(trial: Trial, theirs: Trajectory, ours: Trajectory, tolerance: float) -> tuple[dict[str, Tensor], Tensor]:
     """Return differences in scales, and where one is too large or not finite, or a spike differs; `[T, N]`."""
     scales = trial.scales(theirs)
     relative = {name: (theirs.variables[name] - ours.variables[name]).abs() / scales[name] for name in trial.record}
@@ -74,7 +74,7 @@ def chaotic(trial: Trial, tolerance: float, first: Tensor) -> Tensor:
     A defect larger than a nudge would exceed the tolerance earlier than the nudges, so chaos cannot hide it.
     """
     runs = (trial.disturbed(NUDGE, seed) for seed in range(DRAWS))
-    nudged = torch.stack([first_step(_compared(trial, run, trial.ours, tolerance)[1]) for run in runs]).amin(0)
+    nudged = torch.stack([first_step(compared(trial, run, trial.ours, tolerance)[1]) for run in runs]).amin(0)
     return (first < len(trial.currents)) & (nudged <= first) & (first > 0)
 
 

@@ -8,7 +8,12 @@ import torch
 
 from sandbox.networks.build import build
 from sandbox.reference import from_brian2, validate
+from sandbox.reference.brian import plain_numpy
+from sandbox.reference.conformance.alike import first
+from sandbox.reference.conformance.firing import firing_checks
 from sandbox.reference.network import to_brian2
+from tests.sandbox.reference.corpus.facts import models
+from tests.sandbox.reference.corpus.page import attempt
 
 SPACE = {"tau": 10 * b2.ms, "R": 10 * b2.Mohm}
 LEAKY = "dv/dt = (-v + R*current)/tau : volt"
@@ -178,3 +183,47 @@ def test_the_index_of_cells_in_networks():
     assert to_brian2(net).compare(x[:, :1]).passed
     with pytest.raises(ValueError, match=r"layers.0 reads 'i', and Brian2 numbers the cells .* x\[:, :1\]"):
         to_brian2(net).compare(x)
+
+
+def firing_of(name):
+    """Return the checks of threshold, reset and refractory period of a model of the corpus, by name."""
+    facts = models()[name]
+    with plain_numpy():
+        _, neuron = attempt(facts)
+        return {check.name: check for check in firing_checks(first(neuron), facts.dt, 1e-9)}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Brette_Gerstner_2005", "10 of 15 cells run away"),  # its upstroke, where a period keeps it from its reset
+        ("Brunel_Wang_2001, 2", "3 of 15 cells"),  # Euler steps that saturating conductances make unstable
+        ("Izhikevich_2003", "for periods of 1, 20, 20.5 steps"),  # under a tenth of the currents, which are then enough
+    ],
+)
+def test_a_refractory_period_of_cells_that_run_away_is_compared_up_to_there(name, words):
+    found = firing_of(name)
+    assert found["refractory period"].passed, found
+    assert found["variables while refractory"].passed, found
+    assert words in found["refractory period"].reason
+
+
+def test_a_wrong_period_is_seen_before_a_cell_runs_away():
+    facts = models()["Brette_Gerstner_2005"]
+    with plain_numpy():
+        _, neuron = attempt(facts)
+
+        class Longer(type(neuron)):
+            def fire(self, state, dt):
+                spikes, after = super().fire(state, dt)
+                return spikes, after._replace(wait=None if after.wait is None else after.wait + 2 * spikes.detach())
+
+        wrong = Longer(**{name: getattr(neuron, name) for name in neuron.__dataclass_fields__})
+        found = {check.name: check for check in firing_checks(wrong, facts.dt, 1e-9)}
+    assert found["refractory period"].passed is False
+
+
+@pytest.mark.parametrize("name", ["Kremer_et_al_2011_barrel_cortex", "course 2020, tutorial_notebook, 4"])
+def test_a_membrane_that_is_a_whole_number_or_shared_has_states_of_its_kind(name):
+    found = firing_of(name)
+    assert all(found[each].passed for each in ("threshold elsewhere", "reset order")), found
