@@ -18,7 +18,18 @@ from sandbox.neurons.dice import DRAWS, following
 from sandbox.reference.compiler.functions import counted
 from sandbox.reference.compiler.triangular import by_brian2, misread
 from sandbox.reference.need import brian2
-from sandbox.reference.quantities import PERIOD, base, give, of_cells, private, refractoriness, several, stored, unit
+from sandbox.reference.quantities import (
+    PERIOD,
+    base,
+    give,
+    of_cells,
+    private,
+    recorded,
+    refractoriness,
+    several,
+    stored,
+    unit,
+)
 from sandbox.simulation import Trajectory
 
 
@@ -73,7 +84,7 @@ def run_brian2(
         states = b2.StateMonitor(group, list(record), record=True, when=when, dt=dt * b2.ms)
         parts = [group, states] + ([b2.SpikeMonitor(group)] if neuron.threshold else [])
         b2.Network(parts).run(steps * dt * b2.ms, namespace={})
-        variables = {name: _plain(getattr(states, name), unit(neuron.units[name])) for name in record}
+        variables = {name: _plain(recorded(states, name), unit(neuron.units[name])) for name in record}
     for name, values in variables.items():
         if neuron.method == "exact" and not torch.isfinite(values).all():
             raise ValueError(

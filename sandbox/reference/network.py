@@ -193,7 +193,7 @@ def _recorded(monitor: Any, steps: int, samples: int, dt: float) -> Tensor:
     b2 = brian2()
     if isinstance(monitor, b2.StateMonitor):
         (name,) = monitor.record_variables
-        seen = np.asarray(getattr(monitor, name)).T.copy()
+        seen = monitor.variables[name].get_value().copy()
     else:
         seen = np.zeros((steps, len(monitor.source)))
         seen[np.rint(np.asarray(monitor.t / b2.ms) / dt).astype(int), np.asarray(monitor.i)] = 1.0

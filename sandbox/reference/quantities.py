@@ -91,6 +91,12 @@ def unit(text: str) -> Any:
         ) from None
 
 
+def recorded(monitor: Any, name: str) -> Any:
+    """Return what a StateMonitor recorded of a variable, `[N, T]`, also of one that is called as an attribute of it."""
+    variable = monitor.variables[name]
+    return brian2().Quantity(variable.get_value().T, dim=variable.dim)
+
+
 def base(symbol: Any) -> str:
     """Return the dimension of a unit as it is written after the colon of an equation."""
     if brian2().is_dimensionless(symbol):
@@ -112,6 +118,6 @@ def _evaluated(node: ast.expr) -> Any:
             return _evaluated(left) * _evaluated(right)
         case ast.BinOp(left, ast.Div(), right):
             return _evaluated(left) / _evaluated(right)
-        case ast.BinOp(left, ast.Pow(), ast.Constant(value=int() as power)):
+        case ast.BinOp(left, ast.Pow(), ast.Constant(value=int() | float() as power)):
             return _evaluated(left) ** power
     raise ValueError(f"{ast.unparse(node)!r} is not a product, quotient or power")

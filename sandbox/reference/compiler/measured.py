@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -169,6 +170,14 @@ def beginning(neuron: Any, starts: Mapping[str, Tensor]) -> Any:
     kind = type(neuron)
     other = type(kind.__name__, (kind,), {"starts": {**neuron.starts, **starts}})
     return other(**{field.name: getattr(neuron, field.name) for field in fields(neuron)})
+
+
+def hearing(neuron: Any, signals: Mapping[str, Any]) -> Any:
+    """Return a compiled neuron with other stored signals, which belong to its class."""
+    kind, algebra = type(neuron), copy.copy(neuron.model.algebra)
+    algebra.brought = {**algebra.brought, **signals}
+    own = {"called": {**neuron.called, **signals}, "model": neuron.model._replace(algebra=algebra), "plans": {}}
+    return type(kind.__name__, (kind,), own)(**{field.name: getattr(neuron, field.name) for field in fields(neuron)})
 
 
 def _smallest(neuron: Any, number: int | None = None) -> float:

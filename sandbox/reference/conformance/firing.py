@@ -138,6 +138,8 @@ def _refractory(neuron: Neuron, dt: float, tolerance: float) -> list[Check]:
         lost += int((mine & (wild | (gone < STEPS))).sum())
         differing += int(((a.spikes != b.spikes) & judged).sum())
         clamped = max(clamped, *(float(off.nan_to_num(math.inf)[judged].max()) for off in relative.values()))
+    if not bool(theirs.spikes.any()):
+        return [skipped(name, TIER, f"no cell fires in {STEPS} steps of dt = {dt:g} ms under saturating currents")]
     fired, tried = int(theirs.spikes.sum()), ", ".join(f"{steps:g}" for steps in PERIODS)
     told = f"; {lost} of {len(periods)} cells run away or are chaotic, and are compared up to there" if lost else ""
     return [

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,9 +99,9 @@ def _recorded(
         for name, order in orders.items():
             getattr(synapses, name).order = order
         for name, start in starts.items():
-            setattr(synapses, name, start)
+            synapses.state(name)[:] = start
         monitor = b2.StateMonitor(synapses, list(names), record=True, when="end", clock=clock)
         b2.Network(source, target, synapses, monitor).run(len(pre) * dt * b2.ms, namespace={})
-        rows = {name: np.asarray(getattr(monitor, name)).T.copy() for name in names}  # inputs outermost
+        rows = {name: monitor.variables[name].get_value().copy() for name in names}  # inputs outermost
     shape = (len(pre), pre.shape[1], post.shape[1])
     return {name: torch.from_numpy(each).reshape(shape).transpose(1, 2) for name, each in rows.items()}

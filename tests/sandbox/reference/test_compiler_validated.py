@@ -227,3 +227,59 @@ def test_a_wrong_period_is_seen_before_a_cell_runs_away():
 def test_a_membrane_that_is_a_whole_number_or_shared_has_states_of_its_kind(name):
     found = firing_of(name)
     assert all(found[each].passed for each in ("threshold elsewhere", "reset order")), found
+
+
+def columns(number):
+    """Return a cell that a stored signal of so many columns drives."""
+    values = torch.linspace(10, 40, number).expand(4, number) * torch.tensor([[0.0], [1.0], [0.5], [1.2]])
+    space = {"I": b2.TimedArray(values.numpy() * b2.mV, dt=15 * b2.ms), "tau": 8 * b2.ms}
+    text = "dv/dt = (I(t, i) - v)/tau : volt (unless refractory)"
+    return from_brian2(text, "v > 12*mV", "v = 0*mV", "2*ms", "exact", space, input=None)
+
+
+def test_a_stored_signal_has_its_columns_under_each_stimulus():
+    report = validate(columns(5), duration=60.0, cells=5, tiers=("same_scheme", "float32"))
+    assert report.passed, report
+    assert report.spikes > 50
+
+
+def test_columns_for_another_number_of_cells_are_refused():
+    with pytest.raises(ValueError, match=r"I\(t, i\) has 5 columns, one for each cell: .*cells=5"):
+        validate(columns(5), duration=30.0, cells=4)
+
+
+def test_a_period_in_which_nothing_fires_is_not_checked():
+    text = "dv/dt = (I(t) - v)/(8*ms) : volt (unless refractory)"
+    space = {"I": b2.TimedArray([0.0, 30.0] * b2.mV, dt=30 * b2.ms)}
+    neuron = from_brian2(text, "v > 12*mV", "v = 0*mV", "2*ms", "exact", space, input=None)
+    found = {check.name: check for check in firing_checks(neuron, 0.1, 1e-9)}
+    assert found["refractory period"].passed is None
+    assert "no cell fires in 200 steps" in found["refractory period"].reason
+
+
+@pytest.mark.parametrize("name", ["active", "source", "record", "when", "order", "add_to_magic_network", "clock_"])
+def test_variables_named_as_attributes_of_a_monitor(name):
+    """`active` is an attribute of every Brian2 object, which a monitor returns for a variable of that name."""
+    text = f"dv/dt = (I*Mohm - {name}*mV - v)/(9*ms) : volt\nd{name}/dt = (v/mV - {name})/(20*ms) : 1"
+    neuron = from_brian2(text, "v > 10*mV", "v = 0*mV", method="euler", input="I")
+    report = validate(neuron, duration=30.0, cells=3, tiers=("same_scheme",))
+    assert report.passed, report
+
+
+def test_constants_of_a_fractional_power():
+    """f = k sqrt(I), with k in Hz/nA^0.5."""
+    text = "dr/dt = (k*clip(I, 0*nA, inf*nA)**0.5 - r)/(10*ms) : Hz"
+    neuron = from_brian2(text, method="euler", input="I", namespace={"k": 300 * b2.Hz / b2.nA**0.5})
+    report = validate(neuron, duration=30.0, cells=3, tiers=("same_scheme",))
+    assert report.passed, report
+
+
+@pytest.mark.parametrize("name", ["Connor-Stevens with A-current", "fast spiking neocortical interneuron", "COBAHH"])
+def test_rounding_of_a_quotient_of_two_differences_is_not_a_fault(name):
+    """`exprel` as SymPy writes it: where v comes close to its 0, both sides lose digits, each its own."""
+    facts = models()[name]
+    with plain_numpy():
+        _, neuron = attempt(facts)
+        report = validate(neuron, duration=60.0, cells=8, dt=facts.dt, tiers=("same_scheme",))
+    assert report.passed, report
+    assert "or rounding, outgrow the tolerance" in str(report)
