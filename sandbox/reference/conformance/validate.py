@@ -66,8 +66,9 @@ def validate(
 
     The same stored currents drive both sides: a step, a ramp, noise, a sine wave, silence and saturation; for `step=`
     also currents that change sign, up to 100 rheobases, or as strong as the scheme of the equation survives. A cell in
-    which perturbations of 1e-12 outgrow the tolerance is chaotic; it is compared up to its first divergence, and the
-    report counts it. The limit tier chooses its own currents and times.
+    which perturbations of 1e-12 outgrow the tolerance is chaotic; it is compared up to its first divergence, as is one
+    that roundings move by a hundredth of the tolerance, and the report counts both. The limit tier chooses its own
+    currents and times.
 
     The default tolerance leaves room for rounding only. Both sides round differently, by about 1e-16 of a value in each
     of 10,000 steps; a cell forgets this within a time constant, or amplifies it in an upstroke.
