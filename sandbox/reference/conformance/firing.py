@@ -123,7 +123,7 @@ def _refractory(neuron: Neuron, dt: float, tolerance: float) -> list[Check]:
     record = tuple(evolving(neuron, state))
     periods = dt * torch.tensor(PERIODS, dtype=torch.float64).repeat_interleave(CELLS)
     each = [replace(neuron, t_refractory=period * dt) for period in PERIODS]
-    currents = _survived(each[-1], dt, record)
+    currents = _survived(neuron, each[-1], dt, record)
     theirs = run_brian2(neuron, currents, dt, record, periods)
     differing, clamped, lost = 0, 0.0, 0
     step, gone = torch.arange(STEPS)[:, None], first_step(_run_away(theirs))
@@ -148,12 +148,12 @@ def _refractory(neuron: Neuron, dt: float, tolerance: float) -> list[Check]:
     ]
 
 
-def _survived(neuron: Neuron, dt: float, record: tuple[str, ...]) -> Tensor:
-    """Return saturating currents, or a part of them if refractory cells that are not clamped stay finite under it."""
+def _survived(neuron: Neuron, refractory: Neuron, dt: float, record: tuple[str, ...]) -> Tensor:
+    """Return currents that saturate a neuron, or a part of them if it stays finite under that while refractory."""
     currents = torch.cat([given(saturating, neuron, CELLS, STEPS, dt)] * len(PERIODS), 1)
     for share in SHARES:
         with torch.no_grad():
-            run = simulate(neuron, share * currents, dt, record)
+            run = simulate(refractory, share * currents, dt, record)
         if not _run_away(run).any():
             return share * currents
     return currents
