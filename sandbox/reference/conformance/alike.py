@@ -29,12 +29,13 @@ def tiled(neuron: Neuron, cells: int, times: int) -> Neuron:
                 f"for each stimulus, cells={value.numel()}"
             )
     for name, signal in _columns(neuron).items():
-        if signal.values.shape[1] != cells:
+        if signal.values.shape[1] != cells and signal.values.shape[1] < cells * times:
             raise ValueError(
                 f"{name}(t, i) has {signal.values.shape[1]} columns, one for each cell: check so many for each "
                 f"stimulus, cells={signal.values.shape[1]}"
             )
-    return _with_columns(_changed(neuron, lambda value: value.repeat(times)), lambda values: values.repeat(1, times))
+    whole = _changed(neuron, lambda value: value.repeat(times))
+    return _with_columns(whole, lambda values: values.repeat(1, times) if values.shape[1] == cells else values)
 
 
 def first(neuron: Neuron) -> Neuron:
